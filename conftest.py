@@ -1,0 +1,26 @@
+"""Starts the server before the first test and stops it after the last one."""
+
+from contextlib import ExitStack
+
+import pytest
+from workbook import server
+from workbook.errors import WorkbookError
+from workbook.measure import scale
+
+_server = ExitStack()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the server once; the workers and their kernels find it in DATABASE_URL."""
+    if hasattr(session.config, "workerinput"):
+        return
+    try:
+        scale()
+        _server.enter_context(server.running())
+    except WorkbookError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the server unless another command uses it."""
+    _server.close()

@@ -1,0 +1,77 @@
+"""The commands behind make: run, refresh, lab, stop."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from . import report, server
+from .catalogue import readme_index
+from .errors import WorkbookError
+from .measure import scale
+from .paths import BUILD, ROOT
+
+
+def run() -> None:
+    """Execute every notebook on fresh databases and write the HTML report."""
+    runs = report.execute(report.notebooks())
+    index = report.write_html(runs, BUILD / "html")
+    print(f"The report is at {index}")
+    report.raise_on_failure(runs)
+
+
+def refresh() -> None:
+    """Execute every notebook in place, and write the README's list of issues anew."""
+    runs = report.execute(report.notebooks())
+    report.refresh(runs)
+    write_readme_part("issues", readme_index())
+    report.raise_on_failure(runs)
+
+
+def lab() -> None:
+    """Open JupyterLab on the start notebook; stop the server when it ends."""
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "jupyter", "lab", *as_root, "notebooks/00_start_here.ipynb"]
+    subprocess.run(command, cwd=ROOT)
+
+
+def write_readme_part(name: str, text: str) -> None:
+    """Replace what stands between a part's two markers in the README."""
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(f"<!-- {name} -->\n")
+    _, after = rest.split(f"<!-- end of {name} -->")
+    readme.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- end of {name} -->{after}")
+
+
+def stop() -> None:
+    """Stop the embedded server."""
+    stopped = server.EmbeddedServer.of_checkout().stop()
+    print("The embedded server is stopped." if stopped else "The embedded server is not running.")
+
+
+COMMANDS = {"run": run, "refresh": refresh, "lab": lab}
+
+
+def main() -> int:
+    """Run the command that the first argument names; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m workbook", description="The schema workbook's commands.")
+    parser.add_argument("command", choices=[*COMMANDS, "stop"])
+    command = parser.parse_args().command
+    try:
+        if command == "stop":
+            stop()
+        else:
+            scale()
+            with server.running():
+                COMMANDS[command]()
+    except WorkbookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; nothing is left half-done.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

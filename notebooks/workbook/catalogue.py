@@ -1,0 +1,144 @@
+"""The review's 46 issues, read from data/: every list and count of them in the workbook comes from here."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+import pandas as pd
+from IPython.display import Markdown
+
+from . import fixes
+from .database import as_table
+from .errors import WorkbookError
+from .paths import DATA, NOTEBOOKS
+
+SEVERITIES = ("high", "medium", "low")
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One finding of the review."""
+
+    number: int
+    title: str
+    category: str
+    severity: str
+    """high, medium or low, as the review's impact line begins."""
+    tags: tuple[str, ...]
+    """double_trouble: several reviews found it; new: only the second did."""
+    symptom: str
+    """What somebody sees when it bites, in one line."""
+    touches: tuple[int, ...]
+    """Issues whose fixes meet this one's."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """One chapter of the review, and what the review's summary says of it."""
+
+    name: str
+    notebook: str
+    """The notebook's file name without its ending."""
+    claimed_issues: int
+    claimed_double_trouble: int
+    claimed_new: int
+
+
+@cache
+def all_issues() -> tuple[Issue, ...]:
+    """Return the issues in the review's order."""
+    with open(DATA / "issues.csv", newline="") as file:
+        return tuple(
+            Issue(
+                int(row["number"]),
+                row["title"],
+                row["category"],
+                row["severity"],
+                tuple(row["tags"].split()),
+                row["symptom"],
+                tuple(int(number) for number in row["touches"].split()),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+@cache
+def all_categories() -> tuple[Category, ...]:
+    """Return the chapters in the review's order."""
+    with open(DATA / "categories.csv", newline="") as file:
+        return tuple(
+            Category(row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new")))
+            for row in csv.DictReader(file)
+        )
+
+
+def issue(number: int) -> Issue:
+    """Return one issue.
+
+    Raises:
+        WorkbookError: there is none with this number.
+    """
+    for candidate in all_issues():
+        if candidate.number == number:
+            return candidate
+    raise WorkbookError(f"There is no issue {number}; the review has 1 to {len(all_issues())}.")
+
+
+def issue_table(category: str | None = None) -> pd.DataFrame:
+    """Return the issues, of one category or all: number, title, severity, tags, symptom."""
+    rows = [
+        (issue.number, issue.title, issue.severity, " ".join(f"#{tag}" for tag in issue.tags), issue.symptom)
+        for issue in all_issues()
+        if category in (None, issue.category)
+    ]
+    if not rows:
+        raise WorkbookError(
+            f"There is no category {category!r}; the review has {', '.join(entry.name for entry in all_categories())}."
+        )
+    return as_table(rows, ["issue", "title", "severity", "tags", "symptom"])
+
+
+def chapters() -> Markdown:
+    """Show the notebooks with their issues, in reading order, with links to those that are there."""
+    lines = ["| notebook | issues | of high severity |", "|---|---|---|"]
+    for category in all_categories():
+        issues = [issue for issue in all_issues() if issue.category == category.name]
+        name = f"{category.notebook[:2]} · {category.name}"
+        if (NOTEBOOKS / f"{category.notebook}.ipynb").exists():
+            name = f"[{name}]({category.notebook}.ipynb)"
+        high = " ".join(str(issue.number) for issue in issues if issue.severity == "high")
+        lines.append(f"| {name} | {issues[0].number}–{issues[-1].number} | {high} |")
+    return Markdown("\n".join(lines))
+
+
+def claims_against_counts() -> pd.DataFrame:
+    """Compare what the review's summary says with what its items add up to, by category."""
+    rows = []
+    for category in all_categories():
+        issues = [issue for issue in all_issues() if issue.category == category.name]
+        claimed = (category.claimed_issues, category.claimed_double_trouble, category.claimed_new)
+        counted = (
+            len(issues),
+            sum("double_trouble" in issue.tags for issue in issues),
+            sum("new" in issue.tags for issue in issues),
+        )
+        pairs = [
+            f"{count}" if claim == count else f"{count}, the summary says {claim}"
+            for claim, count in zip(claimed, counted, strict=True)
+        ]
+        rows.append((category.name, *pairs))
+    return as_table(rows, ["category", "issues", "double_trouble", "new"])
+
+
+def readme_index() -> str:
+    """Return the README's table of issues, in Markdown, with a link to each notebook and fix file that exists."""
+    notebooks = {category.name: category.notebook for category in all_categories()}
+    files = {fix.number: fix for fix in fixes.all_fixes()}
+    lines = ["| # | issue | severity | what one sees | fix |", "|---:|---|---|---|---|"]
+    for issue in all_issues():
+        notebook = f"notebooks/{notebooks[issue.category]}.ipynb"
+        fix = files.get(issue.number)
+        title = f"[{issue.title}]({notebook})" if fix else issue.title
+        link = f"[`{fix.path.name}`]({fixes.shown(fix.path)})" if fix else ""
+        lines.append(f"| {issue.number} | {title} | {issue.severity} | {issue.symptom} | {link} |")
+    return "\n".join(lines)

@@ -1,0 +1,349 @@
+"""Databases to demonstrate on: templates, clones, and statements sent as somebody."""
+
+import atexit
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from itertools import count
+from secrets import token_hex
+
+import pandas as pd
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from . import fixes, server
+from .actors import ADMIN, NAMES, OWNER, Actor
+from .errors import WorkbookError
+from .paths import DATA, SQL
+
+PREFIX = "wb_"
+OWNER_ROLE = "workbook_owner"
+
+DATA_SETS = {
+    "seed": ["seed_v1.sql"],
+    "dirty": ["seed_v1.sql", "dirty_v1.sql"],
+    "empty": [],
+}
+"""The rows that a clone may start with, and the files below data/ that hold them."""
+
+
+# --- Statements -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A statement that the database refused."""
+
+    sqlstate: str
+    name: str
+    """The constraint that refused it, or the message where none did."""
+    hint: str | None
+
+    def __repr__(self) -> str:
+        advice = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"refused: {self.sqlstate} {self.name}{advice}"
+
+    @staticmethod
+    def of(error: psycopg.Error) -> "Refusal":
+        """Read what the server said."""
+        diagnosis = error.diag
+        return Refusal(error.sqlstate, diagnosis.constraint_name or diagnosis.message_primary, diagnosis.message_hint)
+
+
+class Transaction:
+    """An open transaction of one actor."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, **values: object) -> pd.DataFrame | str:
+        """Send a statement; `:name` takes a value given here or, failing that, an id from data/names.csv.
+
+        Returns:
+            The rows, or the command tag (`UPDATE 1`) of a statement that returns none.
+        """
+        cursor = send(self._connection, sql, values)
+        if cursor.description is None:
+            return cursor.statusmessage
+        return as_table(cursor.fetchall(), [column.name for column in cursor.description])
+
+    def value(self, sql: str, **values: object) -> object:
+        """Send a statement and return the one value that it answers with."""
+        ((value,),) = send(self._connection, sql, values).fetchall()
+        return value
+
+
+def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) -> psycopg.Cursor:
+    """Send a statement whose parameters are written `:name`; see `Transaction.run`."""
+    # SQLAlchemy tells a parameter from a cast; the values are filled in on this side,
+    # so that DDL and several statements at once may have some too.
+    return psycopg.ClientCursor(connection).execute(str(text(sql).compile(dialect=_DIALECT)), {**NAMES, **values})
+
+
+_DIALECT = PGDialect_psycopg()
+
+
+def as_table(rows: list[tuple], columns: list[str]) -> pd.DataFrame:
+    """Return rows as a table that shows no row numbers and keeps whole numbers whole where some are missing."""
+    return pd.DataFrame(rows, columns=columns, index=[""] * len(rows), dtype=object)
+
+
+class Database:
+    """A clone that belongs to this process alone, and goes when the process ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.url = server.libpq_url(server.url().set(database=name))
+
+    @contextmanager
+    def transaction(self, actor: Actor = OWNER) -> Iterator[Transaction]:
+        """Act as somebody in one transaction, committed at the end and rolled back on any error."""
+        # A connection of its own: nothing of one demonstration leaks into the next.
+        with self.connect() as connection, connection.transaction():
+            assume(connection, actor)
+            yield Transaction(connection)
+
+    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> pd.DataFrame | str:
+        """Send a statement in a transaction of its own; see `Transaction.run`."""
+        with self.transaction(actor) as transaction:
+            return transaction.run(sql, **values)
+
+    def value(self, sql: str, actor: Actor = OWNER, **values: object) -> object:
+        """Send a statement in a transaction of its own and return the one value that it answers with."""
+        with self.transaction(actor) as transaction:
+            return transaction.value(sql, **values)
+
+    def refused(self, sql: str, actor: Actor = OWNER, *, code: str, **values: object) -> Refusal:
+        """Send a statement that must be refused with this SQLSTATE; nothing of it stays.
+
+        Raises:
+            AssertionError: it succeeds, or is refused for another reason.
+        """
+        try:
+            with self.transaction(actor) as transaction:
+                transaction.run(sql, **values)
+                raise AssertionError(f"the statement was accepted, and should be refused with {code}")
+        except psycopg.Error as error:
+            refusal = Refusal.of(error)
+        assert refusal.sqlstate == code, f"expected {code}, got {refusal}"
+        return refusal
+
+    def apply(self, number: int) -> fixes.Applied:
+        """Apply the fix with this number, which must be the next one.
+
+        Raises:
+            WorkbookError: it is not the next one, or it fails; nothing of it stays.
+        """
+        with self.connect() as connection:
+            return fixes.apply(connection, fixes.find(number))
+
+    def apply_up_to(self, number: int) -> list[fixes.Applied]:
+        """Apply every fix that is missing, up to this one."""
+        with self.connect() as connection:
+            done = fixes.applied_numbers(connection)
+            return [fixes.apply(connection, fix) for fix in fixes.up_to(number) if fix.number not in done]
+
+    def run_file(self, path: str, actor: Actor = OWNER) -> None:
+        """Run a file below sql/ in one transaction."""
+        with self.connect() as connection, connection.transaction():
+            assume(connection, actor)
+            connection.execute((SQL / path).read_text())
+
+    def repairs(self, issue: int) -> pd.DataFrame:
+        """Return how many rows this fix repaired, by table."""
+        return self.run(
+            "select table_name, count(*) as rows from private.repairs where issue = :issue group by 1 order by 1", issue=issue
+        )
+
+    def connect(self) -> psycopg.Connection:
+        """Open a plain connection of the server's administrator, in autocommit."""
+        return psycopg.connect(self.url, autocommit=True, options="-c timezone=UTC")
+
+    def drop(self) -> None:
+        """Drop the clone."""
+        drop(self.name)
+
+
+def assume(connection: psycopg.Connection, actor: Actor) -> None:
+    """Become somebody until the transaction ends, as the API does for each request."""
+    connection.execute(
+        "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)", [actor.claims, actor.role or "none"]
+    )
+
+
+# --- Templates and clones -------------------------------------------------------------------------------------
+
+
+def clone(state: str | int = "v1", data: str = "seed") -> Database:
+    """Return a database of your own, cloned from a template that is built on first use.
+
+    Args:
+        state: "v1", or the number of the last fix that it has.
+        data: the rows that v1 held before the fixes: "seed", "dirty" (the seed and the rows that break rules) or "empty".
+
+    Raises:
+        WorkbookError: there is no such state or data set, or the server refuses.
+    """
+    if data not in DATA_SETS:
+        raise WorkbookError(f"There is no data set {data!r}; take one of {', '.join(DATA_SETS)}.")
+    if state != "v1" and not isinstance(state, int):
+        raise WorkbookError(f'There is no state {state!r}; take "v1" or the number of a fix.')
+    if state != "v1":
+        fixes.find(state)
+    with _clear_errors():
+        database = Database(_create(_template(data)))
+    if state != "v1":
+        database.apply_up_to(state)
+    return database
+
+
+def drop(name: str) -> None:
+    """Drop a database that the workbook created, and no other.
+
+    Raises:
+        WorkbookError: it is not the workbook's own.
+    """
+    with _maintenance() as connection:
+        found = connection.execute(
+            "select pg_get_userbyid(datdba) from pg_catalog.pg_database where datname = %s", [name]
+        ).fetchone()
+        if found is None:
+            return
+        if not name.startswith(PREFIX) or found[0] != OWNER_ROLE:
+            raise WorkbookError(f"The database {name} is not one that the workbook created, so it is not dropped.")
+        connection.execute(f'drop database if exists "{name}" with (force)')
+
+
+def sweep() -> int:
+    """Drop what ended runs left behind, their clones and the templates of other days or other SQL; return how many."""
+    dropped = 0
+    with _maintenance() as connection:
+        names = [name for (name,) in connection.execute(
+            "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and starts_with(datname, %s)",
+            [OWNER_ROLE, PREFIX],
+        )]
+        for name in sorted(names):
+            _, kind, run, *_ = name.split("_")
+            if kind == "t" and run == _template_version():
+                continue
+            # Whoever works with it holds this lock shared as long as it lives, however it ends.
+            in_use = name if kind == "t" else run
+            (unused,) = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [in_use]).fetchone()
+            if unused:
+                drop(name)
+                connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [in_use])
+                dropped += 1
+    return dropped
+
+
+@cache
+def _this_run() -> str:
+    """Return this process's name in its clones, and say that it lives."""
+    run = token_hex(4)
+    _hold(run)
+    sweep()
+    atexit.register(_end_run)
+    return run
+
+
+@cache
+def _guard() -> psycopg.Connection:
+    """Return the connection whose locks end with this process."""
+    return _maintenance()
+
+
+def _hold(name: str) -> None:
+    """Keep others from sweeping what has this name."""
+    _guard().execute("select pg_advisory_lock_shared(hashtextextended(%s, 0))", [name])
+
+
+_clones: list[str] = []
+_numbers = count()
+_process = os.getpid()
+
+
+def _end_run() -> None:
+    if os.getpid() != _process:
+        return
+    try:
+        for name in _clones:
+            drop(name)
+        _guard().close()
+    except (psycopg.Error, WorkbookError):
+        # The server has gone first; the next run sweeps.
+        pass
+
+
+def _create(template: str | None) -> str:
+    """Create a clone of the template, or of an empty database, and return its name."""
+    name = f"{PREFIX}c_{_this_run()}_{next(_numbers)}"
+    _clones.append(name)
+    with _maintenance() as connection:
+        (fsync,) = connection.execute("show fsync").fetchone()
+        strategy = "file_copy" if fsync == "off" else "wal_log"
+        connection.execute(
+            f'create database "{name}" owner {OWNER_ROLE} template {template or "template0"} strategy {strategy}'
+        )
+    return name
+
+
+def _template_version() -> str:
+    """Return what tells this day's templates of these SQL files from all others: seed rows are dated from today."""
+    digest = hashlib.sha256(datetime.now(UTC).date().isoformat().encode())
+    for path in sorted([*SQL.glob("platform/*.sql"), *SQL.glob("v1/*.sql"), *DATA.glob("*.*")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _template(data: str) -> str:
+    """Return the template that holds v1 with this data set, building it where it is missing."""
+    name = f"{PREFIX}t_{_template_version()}_{data}"
+    with _maintenance() as connection:
+        # Several kernels may want the same template at once: the first builds it, the others wait.
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"build {name}"])
+        _hold(name)
+        (exists,) = connection.execute(
+            "select exists (select from pg_catalog.pg_database where datname = %s)", [name]
+        ).fetchone()
+        if not exists:
+            connection.execute((SQL / "platform" / "roles.sql").read_text())
+            unfinished = _create(None)
+            _fill(Database(unfinished), data)
+            # Renamed only when it is whole: an interrupted build leaves a clone, which the next run sweeps.
+            connection.execute(f'alter database "{unfinished}" rename to "{name}"')
+            _clones.remove(unfinished)
+    return name
+
+
+def _fill(database: Database, data: str) -> None:
+    database.run_file("platform/database.sql", ADMIN)
+    with database.connect() as connection:
+        connection.execute("set role workbook_owner")
+        connection.execute((SQL / "v1" / "schema.sql").read_text())
+    for file in DATA_SETS[data]:
+        database.run((DATA / file).read_text(), ADMIN)
+
+
+def _maintenance() -> psycopg.Connection:
+    return psycopg.connect(server.libpq_url(server.url()), autocommit=True)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn the server's own refusals, which the reader can do something about, into a sentence."""
+    try:
+        yield
+    except psycopg.Error as error:
+        match error.sqlstate:
+            case "55000" if error.diag.message_hint:
+                advice = error.diag.message_hint
+            case "53100":
+                advice = "The server's disk is full: free some space and try again."
+            case _:
+                raise
+        raise WorkbookError(f"The server refuses: {error.diag.message_primary}. {advice}") from None

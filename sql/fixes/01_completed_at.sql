@@ -1,0 +1,74 @@
+-- 01 · Missing automatic completed_at timestamp
+-- Locks: sessions, ACCESS EXCLUSIVE, while its rows are repaired and checked once. Reads and writes wait.
+-- Repairs: completed sessions without completed_at take their last activity; open sessions lose completed_at
+-- and duration; durations that do not belong to their two moments are computed again.
+
+begin;
+
+-- A fix that cannot get its lock soon gives up: a waiting ACCESS EXCLUSIVE blocks every reader behind it.
+set local lock_timeout = '5s';
+lock table public.sessions in access exclusive mode;
+
+with wrong as (
+    select sessions.*
+    from public.sessions
+    where (is_completed and completed_at is null)
+        or (not is_completed and (completed_at is not null or duration_seconds is not null))
+        or (is_completed and duration_seconds is distinct from extract(epoch from completed_at - started_at)::integer)
+)
+insert into private.repairs (issue, table_name, row_id, before)
+select 1, 'sessions', wrong.id, to_jsonb(wrong)
+from wrong;
+
+update public.sessions
+set completed_at = case
+        when is_completed then coalesce(completed_at, greatest(last_activity_at, started_at))
+    end,
+    duration_seconds = case
+        when is_completed then extract(
+            epoch from coalesce(completed_at, greatest(last_activity_at, started_at)) - started_at
+        )::integer
+    end
+where id in (
+    select row_id::uuid
+    from private.repairs
+    where issue = 1
+        and table_name = 'sessions'
+);
+
+create function private.set_session_completion() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_op = 'UPDATE' and old.is_completed and not new.is_completed then
+        -- Opened again: the moment of completion is no longer true.
+        new.completed_at := null;
+    elsif new.is_completed and (tg_op = 'INSERT' or not old.is_completed) then
+        -- The clock, not now(): a completion that waited for a message must not lie before it.
+        new.completed_at := coalesce(new.completed_at, clock_timestamp());
+    end if;
+
+    new.duration_seconds := extract(epoch from new.completed_at - new.started_at)::integer;
+    return new;
+end;
+$$;
+comment on function private.set_session_completion() is
+'Keeps completed_at and duration_seconds in step with is_completed, on insert as well as on update (issue 1).';
+revoke all on function private.set_session_completion() from public;
+
+drop trigger calculate_session_duration_on_completion on public.sessions;
+drop function public.calculate_session_duration();
+
+create trigger sessions_completion
+before insert or update on public.sessions
+for each row execute function private.set_session_completion();
+comment on trigger sessions_completion on public.sessions is
+'Sets completed_at and duration_seconds, so that no client has to (issue 1).';
+
+alter table public.sessions
+    add constraint sessions_completion_consistent check (is_completed = (completed_at is not null));
+comment on constraint sessions_completion_consistent on public.sessions is
+'A session is completed exactly when it has a moment of completion (issue 1).';
+
+commit;

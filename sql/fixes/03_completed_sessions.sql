@@ -1,0 +1,72 @@
+-- 03 · No protection against messages in completed sessions
+-- Locks: messages, SHARE ROW EXCLUSIVE, for a moment: no row is read. Writes wait, reads do not.
+-- Repairs: nothing. Messages that came too late under v1 are what the learner wrote, and stay.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- Runs as the owner, because the learner may not be allowed to lock the session. It therefore looks at
+-- the caller's own session only: another user's is left to the policy, which refuses it without a word about its state.
+create function private.require_open_session() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    session_is_completed boolean;
+begin
+    -- The lock makes a completion wait for this message, and this message for a completion.
+    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
+    select sessions.is_completed
+    into session_is_completed
+    from public.sessions
+    where sessions.id = new.session_id
+        and sessions.user_id = coalesce((select auth.uid()), sessions.user_id)
+    for no key update;
+
+    if session_is_completed then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more messages',
+            detail = format('session %s', new.session_id),
+            hint = 'Start a new session.';
+    end if;
+    return new;
+end;
+$$;
+comment on function private.require_open_session() is
+'Refuses a message for a completed session, also when the completion is under way (issue 3).';
+revoke all on function private.require_open_session() from public;
+
+create trigger messages_open_session
+before insert on public.messages
+for each row execute function private.require_open_session();
+comment on trigger messages_open_session on public.messages is
+'A completed session takes no more messages (issue 3).';
+
+-- Restated from 01: completion is terminal.
+create or replace function private.set_session_completion() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_op = 'UPDATE' and old.is_completed and not new.is_completed then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a completed session cannot be opened again',
+            detail = format('session %s', old.id),
+            hint = 'Start a new session.';
+    elsif new.is_completed and (tg_op = 'INSERT' or not old.is_completed) then
+        -- The clock, not now(): a completion that waited for a message must not lie before it.
+        new.completed_at := coalesce(new.completed_at, clock_timestamp());
+    end if;
+
+    new.duration_seconds := extract(epoch from new.completed_at - new.started_at)::integer;
+    return new;
+end;
+$$;
+comment on function private.set_session_completion() is
+'Keeps completed_at and duration_seconds in step with is_completed (issue 1), and makes completion final (issue 3).';
+
+commit;

@@ -1,0 +1,274 @@
+-- 04 · Streaming versus immutability contradiction
+-- Locks: sessions, SHARE ROW EXCLUSIVE, for a moment, because the new table refers to it. Writes wait, reads do not.
+-- Repairs: nothing. Under v1 every message is whole.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- The fragments of a reply live here until the reply is whole; messages only ever holds whole ones.
+create table public.message_chunks (
+    message_id uuid not null,
+    seq integer not null,
+    session_id uuid not null,
+    user_id uuid not null,
+    chat_type text not null,
+    content text not null,
+    created_at timestamptz not null default now(),
+    constraint message_chunks_pkey primary key (message_id, seq),
+    constraint message_chunks_session_id_fkey foreign key (session_id) references public.sessions (id) on delete cascade,
+    constraint message_chunks_seq_not_negative check (seq >= 0),
+    constraint message_chunks_chat_type_known check (chat_type in ('main', 'helper'))
+);
+comment on table public.message_chunks is
+'Fragments of replies that are still streaming; finalize_message() turns them into one message (issue 4).';
+comment on column public.message_chunks.message_id is 'The id that the finished message will have.';
+comment on column public.message_chunks.seq is 'The place of the fragment in its message, without gaps.';
+comment on column public.message_chunks.session_id is 'The session that the reply belongs to.';
+comment on column public.message_chunks.user_id is 'The learner, always taken from the session.';
+comment on column public.message_chunks.chat_type is 'main or helper, the same for all fragments of a message.';
+comment on column public.message_chunks.content is 'The fragment''s text.';
+comment on column public.message_chunks.created_at is 'When the fragment was written.';
+
+create index message_chunks_user_id_session_id_idx on public.message_chunks (user_id, session_id);
+create index message_chunks_session_id_idx on public.message_chunks (session_id);
+
+alter table public.message_chunks enable row level security;
+-- The platform's defaults open every new table to everyone; the service role alone writes here.
+revoke all on public.message_chunks from anon, authenticated;
+grant select on public.message_chunks to authenticated;
+
+create policy message_chunks_select_own on public.message_chunks
+    for select to authenticated using (user_id = (select auth.uid()));
+comment on policy message_chunks_select_own on public.message_chunks is
+'A learner watches their own replies grow; only the service role writes them (issue 4).';
+
+create function private.check_message_chunk() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    session public.sessions;
+    first_chunk public.message_chunks;
+begin
+    -- Finalizing locks the same row: no fragment can slip in behind the compaction.
+    select sessions.*
+    into session
+    from public.sessions
+    where sessions.id = new.session_id
+    for no key update;
+
+    if exists (select from public.messages where messages.id = new.message_id) then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the message is finalized and takes no more fragments',
+            detail = format('message %s', new.message_id),
+            hint = 'Stream the next reply under a new message_id.';
+    end if;
+
+    select chunk.*
+    into first_chunk
+    from public.message_chunks as chunk
+    where chunk.message_id = new.message_id
+    order by chunk.seq
+    limit 1;
+
+    if first_chunk.message_id is null and session.is_completed then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more replies',
+            detail = format('session %s', new.session_id),
+            hint = 'Start a new session.';
+    elsif (first_chunk.session_id, first_chunk.chat_type) is distinct from (new.session_id, new.chat_type)
+        and first_chunk.message_id is not null
+    then
+        raise exception using
+            errcode = 'check_violation',
+            message = 'all fragments of a message belong to one session and one chat',
+            detail = format('message %s', new.message_id),
+            hint = 'Stream each reply under a message_id of its own.';
+    end if;
+
+    new.user_id := session.user_id;
+    return new;
+end;
+$$;
+comment on function private.check_message_chunk() is
+'Lets a reply go on that began before its session was completed, and no other; sets user_id (issue 4).';
+revoke all on function private.check_message_chunk() from public;
+
+create trigger message_chunks_check
+before insert or update on public.message_chunks
+for each row execute function private.check_message_chunk();
+comment on trigger message_chunks_check on public.message_chunks is
+'Keeps the fragments of a message together and out of completed sessions (issue 4).';
+
+-- Restated from 03: a reply that began to stream in time still lands. Only the service role can write the
+-- fragments that prove it, and a user message never qualifies.
+create or replace function private.require_open_session() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    session_is_completed boolean;
+begin
+    -- The lock makes a completion wait for this message, and this message for a completion.
+    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
+    select sessions.is_completed
+    into session_is_completed
+    from public.sessions
+    where sessions.id = new.session_id
+        and sessions.user_id = coalesce((select auth.uid()), sessions.user_id)
+    for no key update;
+
+    if session_is_completed and not (
+        new.role <> 'user'
+        and exists (
+            select
+            from public.message_chunks
+            where message_chunks.message_id = new.id
+                and message_chunks.session_id = new.session_id
+        )
+    ) then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more messages',
+            detail = format('session %s', new.session_id),
+            hint = 'Start a new session.';
+    end if;
+    return new;
+end;
+$$;
+comment on function private.require_open_session() is
+'Refuses a message for a completed session (issue 3), except a reply that began to stream before (issue 4).';
+
+-- Restated from v1 with qualified names: a trigger runs under the search_path of the function that fires it,
+-- and finalize_message() has an empty one.
+create or replace function public.increment_message_count() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if new.chat_type = 'main' then
+        update public.sessions
+        set message_count_main = message_count_main + 1,
+            last_activity_at = now()
+        where id = new.session_id;
+    elsif new.chat_type = 'helper' then
+        update public.sessions
+        set message_count_helper = message_count_helper + 1,
+            last_activity_at = now()
+        where id = new.session_id;
+    end if;
+    return new;
+end;
+$$;
+comment on function public.increment_message_count() is
+'Counts a message in its session. A streamed reply counts once, when it is whole (issue 4).';
+
+create function public.finalize_message(message_id uuid) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    reply record;
+begin
+    -- Everybody who writes to this message holds the same lock, so the fragments stand still from here on.
+    perform
+    from public.sessions
+    where sessions.id in (
+        select chunk.session_id
+        from public.message_chunks as chunk
+        where chunk.message_id = finalize_message.message_id
+    )
+    for no key update;
+
+    if exists (select from public.messages where messages.id = finalize_message.message_id) then
+        return finalize_message.message_id;
+    end if;
+
+    select
+        (array_agg(chunk.session_id))[1] as session_id,
+        min(chunk.chat_type) as chat_type,
+        string_agg(chunk.content, '' order by chunk.seq) as content,
+        min(chunk.created_at) as began_at,
+        max(chunk.seq) - min(chunk.seq) + 1 - count(*) as missing
+    into reply
+    from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    if reply.session_id is null then
+        raise exception using
+            errcode = 'PT404',
+            message = 'there is nothing to finalize under this message id',
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the fragments into message_chunks first.';
+    elsif reply.missing > 0 then
+        raise exception using
+            errcode = 'PT409',
+            message = format('%s fragments are missing in the middle of the message', reply.missing),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the missing fragments, then finalize again; those that arrived are kept.';
+    elsif char_length(reply.content) > 8000 then
+        raise exception using
+            errcode = 'PT413',
+            message = format('the message has %s characters, and 8000 are allowed', char_length(reply.content)),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
+    end if;
+
+    insert into public.messages (id, session_id, role, chat_type, content, timestamp)
+    values (
+        finalize_message.message_id,
+        reply.session_id,
+        case reply.chat_type when 'main' then 'scenario' else 'helper' end,
+        reply.chat_type,
+        reply.content,
+        reply.began_at
+    );
+    delete from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    return finalize_message.message_id;
+end;
+$$;
+comment on function public.finalize_message(uuid) is
+'Turns the fragments of a streamed reply into one message, in one transaction; a second call changes nothing (issue 4).';
+revoke all on function public.finalize_message(uuid) from public, anon, authenticated;
+
+-- Restated from v1: fragments of replies that nobody finalized go after a day.
+create or replace function public.delete_expired_sessions() returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    deleted_count integer;
+    orphan_count integer;
+begin
+    delete from public.sessions
+    where not is_completed
+        and last_activity_at < now() - interval '7 days';
+    get diagnostics deleted_count = row_count;
+
+    delete from public.message_chunks
+    where created_at < now() - interval '1 day';
+    get diagnostics orphan_count = row_count;
+
+    insert into public.logs (level, event_type, metadata)
+    values (
+        'info',
+        'session_expiration_cleanup',
+        jsonb_build_object('deleted_count', deleted_count, 'orphan_chunk_count', orphan_count)
+    );
+    return deleted_count;
+end;
+$$;
+comment on function public.delete_expired_sessions() is
+'Deletes sessions left open for over 7 days, and fragments that nobody finalized for over a day (issue 4).';
+revoke all on function public.delete_expired_sessions() from public, anon, authenticated;
+
+commit;

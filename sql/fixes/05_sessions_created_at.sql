@@ -1,0 +1,20 @@
+-- 05 · Redundant timestamp columns in sessions
+-- Locks: sessions, ACCESS EXCLUSIVE, while rows whose two timestamps differ are copied. Reads and writes wait;
+-- dropping the column itself rewrites nothing, its space comes back as rows are updated.
+-- Repairs: sessions whose created_at is not their started_at keep started_at; the other value is recorded.
+
+begin;
+
+set local lock_timeout = '5s';
+lock table public.sessions in access exclusive mode;
+
+insert into private.repairs (issue, table_name, row_id, before)
+select 5, 'sessions', sessions.id, to_jsonb(sessions)
+from public.sessions
+where created_at is distinct from started_at;
+
+alter table public.sessions drop column created_at;
+comment on column public.sessions.started_at is
+'When the session was created and started: one moment, one column (issue 5).';
+
+commit;

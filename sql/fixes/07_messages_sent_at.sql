@@ -1,0 +1,90 @@
+-- 07 · Redundant timestamp columns in messages
+-- Locks: messages, ACCESS EXCLUSIVE, while rows whose two timestamps differ are copied. Reads and writes wait;
+-- the rename and the drop change the catalog only. Clients that say "timestamp" fail from here on: deploy them with it.
+-- Repairs: messages whose created_at is not their timestamp keep the timestamp; the other value is recorded.
+
+begin;
+
+set local lock_timeout = '5s';
+lock table public.messages in access exclusive mode;
+
+insert into private.repairs (issue, table_name, row_id, before)
+select 7, 'messages', messages.id, to_jsonb(messages)
+from public.messages
+where created_at is distinct from timestamp;
+
+alter table public.messages rename column timestamp to sent_at;
+alter table public.messages drop column created_at;
+comment on column public.messages.sent_at is
+'When the message was sent; for a streamed reply, when it began (issue 7).';
+
+-- Restated from 04: it names the column.
+create or replace function public.finalize_message(message_id uuid) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    reply record;
+begin
+    -- Everybody who writes to this message holds the same lock, so the fragments stand still from here on.
+    perform
+    from public.sessions
+    where sessions.id in (
+        select chunk.session_id
+        from public.message_chunks as chunk
+        where chunk.message_id = finalize_message.message_id
+    )
+    for no key update;
+
+    if exists (select from public.messages where messages.id = finalize_message.message_id) then
+        return finalize_message.message_id;
+    end if;
+
+    select
+        (array_agg(chunk.session_id))[1] as session_id,
+        min(chunk.chat_type) as chat_type,
+        string_agg(chunk.content, '' order by chunk.seq) as content,
+        min(chunk.created_at) as began_at,
+        max(chunk.seq) - min(chunk.seq) + 1 - count(*) as missing
+    into reply
+    from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    if reply.session_id is null then
+        raise exception using
+            errcode = 'PT404',
+            message = 'there is nothing to finalize under this message id',
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the fragments into message_chunks first.';
+    elsif reply.missing > 0 then
+        raise exception using
+            errcode = 'PT409',
+            message = format('%s fragments are missing in the middle of the message', reply.missing),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the missing fragments, then finalize again; those that arrived are kept.';
+    elsif char_length(reply.content) > 8000 then
+        raise exception using
+            errcode = 'PT413',
+            message = format('the message has %s characters, and 8000 are allowed', char_length(reply.content)),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
+    end if;
+
+    insert into public.messages (id, session_id, role, chat_type, content, sent_at)
+    values (
+        finalize_message.message_id,
+        reply.session_id,
+        case reply.chat_type when 'main' then 'scenario' else 'helper' end,
+        reply.chat_type,
+        reply.content,
+        reply.began_at
+    );
+    delete from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    return finalize_message.message_id;
+end;
+$$;
+
+commit;
