@@ -3,6 +3,7 @@
 import atexit
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,6 @@ from secrets import token_hex
 
 import pandas as pd
 import psycopg
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from . import fixes, server
 from .actors import ADMIN, NAMES, OWNER, Actor
@@ -80,12 +79,9 @@ class Transaction:
 
 def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) -> psycopg.Cursor:
     """Send a statement whose parameters are written `:name`; see `Transaction.run`."""
-    # SQLAlchemy tells a parameter from a cast; the values are filled in on this side,
-    # so that DDL and several statements at once may have some too.
-    return psycopg.ClientCursor(connection).execute(str(text(sql).compile(dialect=_DIALECT)), {**NAMES, **values})
-
-
-_DIALECT = PGDialect_psycopg()
+    # The values are filled in on this side, so that DDL and several statements at once may have some too.
+    with_percent_names = re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%"))
+    return psycopg.ClientCursor(connection).execute(with_percent_names, {**NAMES, **values})
 
 
 def as_table(rows: list[tuple], columns: list[str]) -> pd.DataFrame:

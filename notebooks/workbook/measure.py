@@ -61,26 +61,42 @@ def ratio(times: dict[str, list[float]], arm: str, base: str) -> float:
     return statistics.median(times[arm]) / statistics.median(times[base])
 
 
-def wal_bytes(database: Database, work: Callable[[], object], runs: int = 3) -> int:
-    """Return the bytes of write-ahead log that a piece of work writes: the least of several runs.
+def wal_bytes(database: Database, sql: str, actor: Actor = OWNER, runs: int = 3, **values: object) -> int:
+    """Return the bytes of write-ahead log that statements write, with their triggers: the least of several runs.
 
-    The log belongs to the whole server, so others' writes can only add to it, and so does the first touch of a page
-    after a checkpoint.
+    EXPLAIN counts this connection's log only. It counts what happens inside a function call in full, and after-triggers
+    of a bare statement not at all, so the statements are put into a function. The least run is the one in which no
+    checkpoint made the server write whole pages again.
     """
-    position = "select pg_current_wal_insert_lsn() - '0/0'"
+    body = f"begin {sql.strip().rstrip(';')}; end;"
     amounts = []
     for _ in range(runs):
-        before = database.value(position, ADMIN)
-        work()
-        amounts.append(int(database.value(position, ADMIN) - before))
+        with database.transaction(actor) as transaction:
+            transaction.run(f"create function pg_temp.measured() returns void language plpgsql as $measured${body}$measured$", **values)
+            explained = transaction.value("explain (analyze, wal, format json) select pg_temp.measured()")
+            transaction.run("drop function pg_temp.measured()")
+        amounts.append(explained[0]["Plan"]["WAL Bytes"])
     return min(amounts)
 
 
 def dead_rows(database: Database, table: str) -> int:
-    """Return the rows of a table that updates and deletes have left behind for vacuum."""
+    """Return how many row versions of a table updates and deletes have made dead so far, vacuumed or not."""
     with database.connect() as connection:
-        connection.execute("select pg_stat_force_next_flush()")
-        (dead,) = connection.execute("select pg_stat_get_dead_tuples(%s::regclass)", [table]).fetchone()
+        # A connection reports its counts when it ends, which may be a moment after its client has gone.
+        connection.execute("""
+            do $$
+            begin
+                while exists (
+                    select from pg_stat_activity
+                    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+                ) loop
+                    perform pg_sleep(0.01), pg_stat_clear_snapshot();
+                end loop;
+            end;
+            $$""")
+        (dead,) = connection.execute(
+            "select pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid) from pg_class where oid = %s::regclass", [table]
+        ).fetchone()
         return dead
 
 

@@ -39,8 +39,9 @@ shared_buffers = 128MB
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
-# Everything here can be made anew, so nothing waits for the disk.
+# Everything here can be made anew, so nothing waits for the disk, and no page is logged whole.
 fsync = off
+full_page_writes = off
 """
 
 
@@ -230,14 +231,10 @@ class EmbeddedServer:
             self._unpack()
             self._create_data()
             self._own_folder(self.socket)
-            # After a kill -9 the old server's children may hold its shared memory for a moment more.
-            for attempt in range(20):
-                result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
-                if result.returncode == 0:
-                    return True
-                if "shared memory" not in self._log_end():
-                    break
-                time.sleep(0.25)
+            self._clear_locks_of_killed_server()
+            result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
+            if result.returncode == 0:
+                return True
             _raise_if_known(result.stderr + self._log_end(), self.home)
             raise WorkbookError(
                 f"The embedded server did not start; read {self.log}, or delete {self.home} and try again, {DOCKER_WAY_OUT}."
@@ -326,21 +323,36 @@ class EmbeddedServer:
         os.rename(scratch, self.data)
 
     def _pid(self) -> int | None:
-        """Return the running server's process id, and clear away a pid file that a killed server left behind."""
-        pid_file = self.data / "postmaster.pid"
+        """Return the running server's process id."""
         try:
-            pid = int(pid_file.read_text().split()[0])
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
         except (FileNotFoundError, IndexError, ValueError):
             return None
-        try:
-            process = psutil.Process(pid)
-            if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self.data:
-                return pid
-        except psutil.Error:
-            pass
-        # The number may belong to an unrelated process by now, which would keep PostgreSQL from starting.
-        pid_file.unlink(missing_ok=True)
-        return None
+        return pid if pid in self._processes() else None
+
+    def _processes(self) -> list[int]:
+        """Return the living processes of this server: the postmaster and its children work in the data directory."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.name() == "postgres" and Path(process.cwd()) == self.data:
+                    found.append(process.pid)
+            except psutil.Error:
+                # It has ended meanwhile, or is somebody else's.
+                continue
+        return found
+
+    def _clear_locks_of_killed_server(self) -> None:
+        """Remove the lock files of a server that was killed, once its children have ended.
+
+        PostgreSQL does that itself, unless their process number belongs to an unrelated process by now.
+        """
+        deadline = time.monotonic() + 10
+        while self._processes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not self._processes():
+            for lock in (self.data / "postmaster.pid", *self.socket.glob(".s.PGSQL.*.lock")):
+                lock.unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         switch = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}

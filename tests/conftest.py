@@ -1,0 +1,65 @@
+"""What several test files use."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from workbook import server
+from workbook.paths import NOTEBOOKS, ROOT
+from workbook.server import Account, EmbeddedServer
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server of the test's own, below a folder that its account may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="wb-test-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    own = EmbeddedServer(folder / "server", server._archive(), Account.for_server())
+    # The programs of this checkout's server, where it has them: unpacking is not what most tests are about.
+    programs = EmbeddedServer.of_checkout().programs
+    if programs.exists():
+        own._make_home()
+        own.programs.symlink_to(programs)
+    yield own
+    own.stop()
+    own.leave()
+    shutil.rmtree(folder)
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_python() -> Run:
+    """Run a piece of Python in a process of its own, with the package at hand and other environment variables."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return _run([sys.executable, "-c", code], environment)
+
+    return run
+
+
+@pytest.fixture
+def run_command() -> Run:
+    """Run one of the workbook's commands in a process of its own."""
+
+    def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return _run([sys.executable, "-m", "workbook", command], environment)
+
+    return run
+
+
+def _run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(NOTEBOOKS), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,0 +1,225 @@
+"""Clones, actors, refusals, races and measurements."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import workbook as wb
+from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, clone, database, server
+from workbook.errors import WorkbookError
+
+
+def admin() -> psycopg.Connection:
+    return psycopg.connect(server.libpq_url(server.url()), autocommit=True)
+
+
+def databases() -> set[str]:
+    with admin() as connection:
+        return {name for (name,) in connection.execute("select datname from pg_database")}
+
+
+class TestClones:
+    def test_share_their_rows_and_nothing_else(self) -> None:
+        one, other = clone(), clone()
+        one.run("delete from messages")
+        assert one.value("select count(*) from messages") == 0
+        assert other.value("select count(*) from messages") == 10
+
+    def test_unknown_state_or_data(self) -> None:
+        for arguments in ({"state": "v7"}, {"data": "sparkling"}):
+            with pytest.raises(WorkbookError, match="take"):
+                clone(**arguments)
+
+    def test_go_with_their_process(self, run_python) -> None:
+        result = run_python("import workbook as wb; print(wb.clone().name)")
+        assert result.stdout.startswith("wb_c_")
+        assert result.stdout.strip() not in databases()
+
+    def test_of_a_killed_process_are_swept_by_the_next_one(self, run_python) -> None:
+        killed = run_python("import os, workbook as wb; print(wb.clone().name, flush=True); os.kill(os.getpid(), 9)")
+        name = killed.stdout.strip()
+        assert name in databases()
+        run_python("import workbook as wb; wb.clone()")
+        assert name not in databases()
+
+    def test_of_a_living_process_are_not_swept(self) -> None:
+        mine = clone()
+        database.sweep()
+        assert mine.value("select 1") == 1
+
+    def test_dropping_what_the_workbook_did_not_make_is_refused(self) -> None:
+        # The name alone is not enough, and neither is the owner.
+        made = clone()
+        with admin() as connection:
+            connection.execute("create database wb_of_somebody_else")
+            connection.execute("create database precious owner workbook_owner")
+            try:
+                for name in ("wb_of_somebody_else", "precious", "postgres"):
+                    with pytest.raises(WorkbookError, match="is not dropped"):
+                        database.drop(name)
+                database.sweep()
+                assert {"wb_of_somebody_else", "precious"} <= databases()
+            finally:
+                connection.execute("drop database wb_of_somebody_else")
+                connection.execute("drop database precious")
+        made.drop()
+        assert made.name not in databases()
+
+    def test_dirty_rows_break_what_the_first_fixes_add(self) -> None:
+        v1 = clone(data="dirty")
+        for broken in (
+            "select count(*) from sessions where is_completed <> (completed_at is not null)",
+            "select count(*) from profiles where week_reset_date <> date_trunc('week', week_reset_date, 'UTC')",
+            "select count(*) from messages join sessions on sessions.id = session_id where timestamp > completed_at",
+            "select count(*) from sessions where created_at <> started_at",
+            "select count(*) from messages where created_at <> timestamp",
+        ):
+            assert v1.value(broken) > 0, broken
+
+
+class TestActors:
+    def test_role_and_claims_last_for_the_transaction(self) -> None:
+        v1 = clone()
+        seen = "select concat_ws(' ', current_user, auth.uid(), auth.role())"
+        assert v1.value(seen, ANNA) == f"authenticated {ANNA.user_id} authenticated"
+        assert v1.value(seen, ANON) == "anon anon"
+        assert v1.value(seen, SERVICE) == "service_role service_role"
+        assert v1.value(seen, OWNER) == "workbook_owner"
+        assert not v1.value("select rolsuper from pg_roles where rolname = current_user", OWNER)
+        assert v1.value("select rolsuper from pg_roles where rolname = current_user", ADMIN)
+
+    def test_see_their_own_rows(self) -> None:
+        v1 = clone()
+        count = "select count(*) from messages"
+        assert [v1.value(count, actor) for actor in (ANNA, BEN, ANON, SERVICE)] == [8, 2, 0, 10]
+
+    def test_transaction_rolls_back_on_error(self) -> None:
+        v1 = clone()
+        with pytest.raises(ZeroDivisionError), v1.transaction(ANNA) as anna:
+            anna.run("delete from sessions")
+            raise ZeroDivisionError
+        assert v1.value("select count(*) from sessions") == 3
+
+    def test_values_and_casts_in_statements(self) -> None:
+        assert clone().value("select :n::integer + '1'::integer || '100%'", n=1) == "2100%"
+
+
+class TestRefused:
+    def test_shows_state_and_constraint(self) -> None:
+        bad = "insert into messages (session_id, role, chat_type, content) values (:anna_open, 'cook', 'main', 'x')"
+        assert repr(clone().refused(bad, code="23514")) == "refused: 23514 messages_role_check"
+
+    def test_fails_when_the_statement_succeeds_and_undoes_it(self) -> None:
+        v1 = clone()
+        with pytest.raises(AssertionError, match="was accepted"):
+            v1.refused("delete from messages", code="42501")
+        assert v1.value("select count(*) from messages") == 10
+
+    def test_fails_when_it_is_refused_for_another_reason(self) -> None:
+        with pytest.raises(AssertionError, match="expected 42501, got refused: 42P01"):
+            clone().refused("select from nothing", code="42501")
+
+
+class TestConcurrently:
+    def test_a_waits_for_b(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with wb.concurrently(clone(), a=ANNA, b=SERVICE) as (a, b):
+            a("update profiles set email = 'a' where id = :anna")
+            step = b("update profiles set email = 'b' where id = :anna")
+            assert step.waited and step.outcome is None
+            a.commit()
+            assert step.outcome == "UPDATE 1"
+            b.rollback()
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert [line[0] for line in lines] == ["a", "b", "a", "b", "b"]
+        assert lines[1][-3:] == ["waits", "for", "a"]
+
+    def test_three_in_a_row(self) -> None:
+        with wb.concurrently(clone(), a=SERVICE, b=SERVICE, c=SERVICE) as (a, b, c):
+            change = "update profiles set email = email where id = :anna"
+            a(change)
+            second, third = b(change), c(change)
+            a.commit()
+            assert second.outcome == "UPDATE 1" and third.outcome is None
+            b.commit()
+            assert third.outcome == "UPDATE 1"
+
+    @pytest.mark.parametrize("run", range(3))
+    def test_who_closes_the_circle_is_the_victim(self, run: int) -> None:
+        with wb.concurrently(clone(), a=SERVICE, b=SERVICE) as (a, b):
+            a("update profiles set email = 'a' where id = :anna")
+            b("update profiles set email = 'b' where id = :ben")
+            waiting = a("update profiles set email = 'a' where id = :ben")
+            assert b("update profiles set email = 'b' where id = :anna").refused == "40P01"
+            assert waiting.outcome == "UPDATE 1"
+
+    def test_step_of_a_side_that_waits_is_an_error(self) -> None:
+        with wb.concurrently(clone(), a=SERVICE, b=SERVICE) as (a, b):
+            a("update profiles set email = 'a' where id = :anna")
+            b("update profiles set email = 'b' where id = :anna")
+            with pytest.raises(WorkbookError, match="b still waits for a"):
+                b.commit()
+
+    def test_what_is_open_at_the_end_is_rolled_back(self) -> None:
+        v1 = clone()
+        with wb.concurrently(v1, a=SERVICE, b=SERVICE) as (a, b):
+            a("delete from logs where false")
+            a("update profiles set email = 'gone'")
+            b("update profiles set email = 'gone too'")
+        assert v1.value("select count(*) from profiles where email like 'gone%'") == 0
+
+
+class TestPlan:
+    def test_counts_rows_and_rolls_back(self) -> None:
+        v1 = clone()
+        facts = wb.plan(v1, "delete from messages where session_id = :anna_open")
+        assert facts["rows read"].tolist()[-1] == 3
+        assert v1.value("select count(*) from messages") == 10
+
+
+class TestMeasure:
+    def test_unknown_scale(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SCALE", "huge")
+        with pytest.raises(WorkbookError, match="small, medium, large"):
+            wb.rows(1, 2, 3)
+        monkeypatch.setenv("SCALE", "medium")
+        assert wb.rows(1, 2, 3) == 2
+
+    def test_log_grows_with_what_is_written(self) -> None:
+        v1 = clone()
+
+        insert = "insert into logs (level, event_type) select 'info', 'user_logout' from generate_series(1, :n)"
+        assert wb.wal_bytes(v1, insert, n=2000) > 5 * wb.wal_bytes(v1, insert, n=100) > 0
+
+    def test_log_counts_what_triggers_write(self) -> None:
+        v1 = clone()
+        insert = "insert into messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'Ja')"
+        with_trigger = wb.wal_bytes(v1, insert)
+        v1.run("drop trigger increment_session_message_count on messages")
+        assert with_trigger > wb.wal_bytes(v1, insert)
+
+    def test_dead_rows_are_those_of_updates_and_deletes(self) -> None:
+        v1 = clone()
+        assert wb.dead_rows(v1, "messages") == 0
+        v1.run("delete from messages")
+        assert wb.dead_rows(v1, "messages") == 10
+
+
+class TestChecks:
+    def test_proof_fails_where_the_flaw_does_not_show(self) -> None:
+        with pytest.raises(AssertionError, match="proves nothing"):
+            wb.prove(5, clone(5), clone(5))
+
+    def test_proof_fails_where_the_flaw_is_still_there(self) -> None:
+        with pytest.raises(AssertionError, match="still there"):
+            wb.prove(5, clone("v1"), clone("v1"))
+
+
+class TestNotebookErrors:
+    def test_reader_sees_a_sentence_and_no_stack_trace(self) -> None:
+        code = "import workbook as wb\nget_ipython = __import__('IPython').core.interactiveshell.InteractiveShell.instance\n" \
+               "get_ipython().run_cell('import workbook as wb; wb.clone(99)')"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(wb.__file__).parents[1])
+        assert "WorkbookError: There is no fix 99" in result.stdout
+        assert "Traceback" not in result.stdout and "fixes.py" not in result.stdout

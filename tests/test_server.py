@@ -1,0 +1,244 @@
+"""The server's lifecycle, and the sentence that each thing in its way gets."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from workbook import server
+from workbook.errors import WorkbookError
+from workbook.server import Account, EmbeddedServer, libpq_url, parse_url
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to switch to another account")
+
+
+def ask(own: EmbeddedServer, sql: str) -> object:
+    with psycopg.connect(libpq_url(own.url), autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+class TestLifecycle:
+    def test_from_nothing_to_a_query_and_back(self, own_server: EmbeddedServer) -> None:
+        own_server.programs.unlink(missing_ok=True)
+        assert own_server.start()
+        assert ask(own_server, "select rolname from pg_roles where rolsuper") == server.SUPERUSER != "postgres"
+        assert not own_server.start()
+        assert own_server.stop()
+        assert not own_server.stop()
+        assert own_server.start()
+
+    def test_only_its_own_account_gets_in(self, own_server: EmbeddedServer) -> None:
+        own_server.start()
+        for folder in (own_server.data, own_server.socket):
+            assert folder.stat().st_mode & 0o077 == 0
+        assert ask(own_server, "show listen_addresses") == ""
+
+    def test_kill_9_loses_nothing_and_does_not_keep_it_from_starting(self, own_server: EmbeddedServer) -> None:
+        own_server.start()
+        ask(own_server, "create table kept as select 42 as answer")
+        os.kill(own_server._pid(), signal.SIGKILL)
+        time.sleep(0.1)
+        assert own_server.start()
+        assert ask(own_server, "select answer from kept") == 42
+
+    def test_pid_file_that_names_an_unrelated_process(self, own_server: EmbeddedServer) -> None:
+        own_server.start()
+        own_server.stop()
+        (own_server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{own_server.data}\n")
+        assert own_server.start()
+
+    def test_interrupted_initdb(self, own_server: EmbeddedServer) -> None:
+        own_server._make_home()
+        half = own_server.data.with_name(own_server.data.name + ".new")
+        half.mkdir()
+        (half / "PG_VERSION").write_text("17\n")
+        assert own_server.start()
+        assert not half.exists()
+
+    def test_several_processes_start_one_server(self, own_server: EmbeddedServer, tmp_path: Path) -> None:
+        code = (
+            "from pathlib import Path; from workbook.server import *; import workbook.server as s;"
+            f"e = EmbeddedServer(Path({str(own_server.home)!r}), s._archive(), Account.for_server());"
+            "print(e.start())"
+        )
+        runs = [
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")})
+            for _ in range(3)
+        ]
+        assert sorted(run.communicate()[0].strip() for run in runs) == ["False", "False", "True"]
+
+    def test_stops_only_when_nobody_else_uses_it(self, own_server: EmbeddedServer) -> None:
+        own_server.start()
+        own_server.join()
+        code = (
+            "from pathlib import Path; from workbook.server import *; import workbook.server as s, time;"
+            f"e = EmbeddedServer(Path({str(own_server.home)!r}), s._archive(), Account.for_server());"
+            "e.join(); print('joined', flush=True); time.sleep(60)"
+        )
+        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")})
+        assert other.stdout.readline() == "joined\n"
+        assert not own_server.stop_unless_used()
+        other.kill()
+        other.communicate()
+        assert own_server.stop_unless_used()
+
+
+class TestFolder:
+    def test_lies_in_the_checkout_where_it_can(self, own_server: EmbeddedServer) -> None:
+        assert server._home(own_server.home.parent, own_server.account) == own_server.home.parent / ".postgres"
+
+    @as_root
+    def test_leaves_a_checkout_that_the_account_may_not_enter(self, own_server: EmbeddedServer) -> None:
+        checkout = own_server.home.parent / "private" / "checkout"
+        checkout.mkdir(parents=True)
+        checkout.parent.chmod(0o700)
+        home = server._home(checkout, own_server.account)
+        assert home.parent == Path("/var/tmp")
+        assert home != server._home(checkout / "another", own_server.account)
+
+    @pytest.mark.parametrize("name", ["with space", "quo'te", "x" * 120])
+    def test_leaves_a_path_that_a_socket_cannot_have(self, name: str, own_server: EmbeddedServer) -> None:
+        assert server._home(own_server.home.parent / name, None).parent == Path("/var/tmp")
+
+    def test_of_somebody_else_is_not_used(self, own_server: EmbeddedServer, tmp_path: Path) -> None:
+        trap = own_server.home.parent / "trap"
+        trap.symlink_to(tmp_path)
+        with pytest.raises(WorkbookError, match="belongs to somebody else"):
+            EmbeddedServer(trap, own_server.archive, own_server.account).start()
+
+
+def program_that(own: EmbeddedServer, script: str) -> None:
+    """Put a program in the place of the real ones."""
+    own._make_home()
+    own.programs.unlink(missing_ok=True)
+    folder = own.programs / "bin"
+    folder.mkdir(parents=True)
+    for name in ("initdb", "pg_ctl"):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+
+def is_one_sentence(error: Exception) -> bool:
+    text = str(error)
+    return "\n" not in text and text.endswith(".") and "Traceback" not in text
+
+
+class TestEmbeddedServerInTrouble:
+    def test_missing_system_library(self, own_server: EmbeddedServer) -> None:
+        program_that(own_server, "echo 'initdb: error while loading shared libraries: libxml2.so.2: cannot open' >&2; exit 127")
+        with pytest.raises(WorkbookError, match=r"libxml2\.so\.2.*docker compose up") as caught:
+            own_server.start()
+        assert is_one_sentence(caught.value)
+
+    def test_full_disk(self, own_server: EmbeddedServer) -> None:
+        program_that(own_server, "echo 'initdb: error: could not write: No space left on device' >&2; exit 1")
+        with pytest.raises(WorkbookError, match="is full; free some space") as caught:
+            own_server.start()
+        assert is_one_sentence(caught.value)
+
+    @as_root
+    def test_really_full_disk(self, own_server: EmbeddedServer) -> None:
+        small = own_server.home.parent / "small"
+        small.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", small], stderr=subprocess.DEVNULL).returncode:
+            pytest.skip("this machine lets nobody mount a small disk")
+        try:
+            with pytest.raises(WorkbookError, match="is full; free some space"):
+                EmbeddedServer(small / "server", own_server.archive, own_server.account).start()
+        finally:
+            subprocess.run(["umount", small], check=True)
+
+    def test_other_failure_names_the_log(self, own_server: EmbeddedServer) -> None:
+        program_that(own_server, "echo 'something else' >&2; exit 1")
+        with pytest.raises(WorkbookError, match=r"could not be created \(something else\)") as caught:
+            own_server.start()
+        assert is_one_sentence(caught.value)
+
+    def test_folder_that_cannot_be_written(self, own_server: EmbeddedServer) -> None:
+        # Not even root may make a folder there.
+        unwritable = EmbeddedServer(Path("/proc/schema-workbook"), own_server.archive, own_server.account)
+        for attempt in (unwritable.start, unwritable.join):
+            with pytest.raises(WorkbookError, match="cannot be written") as caught:
+                attempt()
+            assert is_one_sentence(caught.value)
+
+    @as_root
+    def test_no_account_to_switch_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nobody(name: str) -> None:
+            raise KeyError(name)
+
+        monkeypatch.setattr(server.pwd, "getpwnam", nobody)
+        with pytest.raises(WorkbookError, match="refuses to run as root"):
+            Account.for_server()
+
+
+class TestDatabaseUrl:
+    @pytest.mark.parametrize("given", [
+        "postgres://u:p@127.0.0.1/d", "postgresql://u:p@127.0.0.1/d", "postgresql+psycopg://u:p@127.0.0.1/d",
+    ])
+    def test_usual_spellings(self, given: str) -> None:
+        assert libpq_url(parse_url(given)) == "postgresql://u:p@127.0.0.1/d"
+
+    def test_database_may_be_left_out(self) -> None:
+        assert parse_url("postgresql://127.0.0.1").database == "postgres"
+
+    @pytest.mark.parametrize("given", ["nonsense", "postgresql://host:port/d", "mysql://u@127.0.0.1/d", "postgresql://h:99999/d"])
+    def test_that_names_no_server(self, given: str) -> None:
+        with pytest.raises(WorkbookError, match="DATABASE_URL") as caught:
+            parse_url(given)
+        assert is_one_sentence(caught.value)
+
+    def test_that_nobody_answers(self, run_command) -> None:
+        result = run_command("run", DATABASE_URL="postgresql://u:secret@127.0.0.1:1/postgres")
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1 and "does not answer" in result.stderr
+        assert "secret" not in result.stderr
+
+    def test_of_a_server_that_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "OLDEST_SERVER", 99)
+        with pytest.raises(WorkbookError, match="needs 99 or newer") as caught:
+            server.check(server.url())
+        assert is_one_sentence(caught.value)
+
+    def test_of_a_login_that_may_not_create_databases(self, own_server: EmbeddedServer, run_command) -> None:
+        own_server.start()
+        ask(own_server, "create role weak login")
+        result = run_command("run", DATABASE_URL=libpq_url(own_server.url.set(username="weak")))
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1 and "The login weak" in result.stderr
+
+    def test_of_a_supabase_server(self, own_server: EmbeddedServer, run_python) -> None:
+        own_server.start()
+        ask(own_server, "create role supabase_admin superuser")
+        result = run_python(
+            "import workbook as wb\ntry: wb.clone()\nexcept wb.WorkbookError as e: print(e)",
+            DATABASE_URL=libpq_url(own_server.url),
+        )
+        assert "this is a Supabase server" in result.stdout
+        assert ask(own_server, "select count(*) from pg_database where datname like 'wb%'") == 0
+        assert ask(own_server, "select count(*) from pg_roles where rolname = 'anon'") == 0
+
+    def test_of_a_server_whose_roles_mean_something_else(self, own_server: EmbeddedServer, run_python) -> None:
+        own_server.start()
+        ask(own_server, "create role anon bypassrls")
+        result = run_python(
+            "import workbook as wb\ntry: wb.clone()\nexcept wb.WorkbookError as e: print(e)",
+            DATABASE_URL=libpq_url(own_server.url),
+        )
+        assert "the role anon exists" in result.stdout
+
+    def test_pytest_says_it_in_one_sentence_too(self) -> None:
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_catalogue.py"],
+            cwd=server.ROOT, env={**os.environ, "DATABASE_URL": "nonsense"}, capture_output=True, text=True,
+        )
+        assert result.returncode == 1
+        assert "DATABASE_URL cannot be read as a URL" in result.stdout + result.stderr
+        assert "Traceback" not in result.stdout + result.stderr
