@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh stop
+.PHONY: help setup run test lab refresh figures stop
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,6 +37,9 @@ lab: setup ## Open JupyterLab on the start notebook
 
 refresh: setup ## Run the notebooks in place, so that their stored outputs are current
 	@$(VENV)/bin/python -m workbook refresh
+
+figures: setup ## Measure the README's figures and write them there (a few minutes)
+	@$(VENV)/bin/python -m workbook figures
 
 stop: setup ## Stop the embedded server
 	@$(VENV)/bin/python -m workbook stop

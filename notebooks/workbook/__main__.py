@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, lab, stop."""
+"""The commands behind make: run, refresh, lab, figures, stop."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ import sys
 from . import report, server
 from .catalogue import readme_index
 from .errors import WorkbookError
+from .figures import measure
 from .measure import scale
 from .paths import BUILD, ROOT
 
@@ -35,6 +36,11 @@ def lab() -> None:
     subprocess.run(command, cwd=ROOT)
 
 
+def figures() -> None:
+    """Measure the README's figures and write them there."""
+    write_readme_part("figures", measure())
+
+
 def write_readme_part(name: str, text: str) -> None:
     """Replace what stands between a part's two markers in the README."""
     readme = ROOT / "README.md"
@@ -49,7 +55,7 @@ def stop() -> None:
     print("The embedded server is stopped." if stopped else "The embedded server is not running.")
 
 
-COMMANDS = {"run": run, "refresh": refresh, "lab": lab}
+COMMANDS = {"run": run, "refresh": refresh, "lab": lab, "figures": figures}
 
 
 def main() -> int:
