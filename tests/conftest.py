@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import Run
 from workbook import server
 from workbook.paths import NOTEBOOKS, ROOT
 from workbook.server import Account, EmbeddedServer
@@ -31,35 +32,18 @@ def own_server() -> Iterator[EmbeddedServer]:
     shutil.rmtree(folder)
 
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
 def run_python() -> Run:
     """Run a piece of Python in a process of its own, with the package at hand and other environment variables."""
 
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return _run([sys.executable, "-c", code], environment)
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(NOTEBOOKS), **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     return run
-
-
-@pytest.fixture
-def run_command() -> Run:
-    """Run one of the workbook's commands in a process of its own."""
-
-    def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return _run([sys.executable, "-m", "workbook", command], environment)
-
-    return run
-
-
-def _run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(NOTEBOOKS), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )

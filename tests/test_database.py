@@ -218,8 +218,10 @@ class TestChecks:
 
 class TestNotebookErrors:
     def test_reader_sees_a_sentence_and_no_stack_trace(self) -> None:
-        code = "import workbook as wb\nget_ipython = __import__('IPython').core.interactiveshell.InteractiveShell.instance\n" \
-               "get_ipython().run_cell('import workbook as wb; wb.clone(99)')"
+        code = (
+            "import workbook as wb\nget_ipython = __import__('IPython').core.interactiveshell.InteractiveShell.instance\n"
+            "get_ipython().run_cell('import workbook as wb; wb.clone(99)')"
+        )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(wb.__file__).parents[1])
         assert "WorkbookError: There is no fix 99" in result.stdout
         assert "Traceback" not in result.stdout and "fixes.py" not in result.stdout

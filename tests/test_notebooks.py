@@ -14,7 +14,9 @@ OPTIONAL_PARTS = {"Proposed"}
 IGNORE_TAG = "nbval-ignore-output"
 SETUP = re.compile(r"import workbook as wb\nfrom workbook import [A-Z]+(, [A-Z]+)*")
 
-ISSUE_NOTEBOOKS = [category for category in catalogue.all_categories() if (report.NOTEBOOKS / f"{category.notebook}.ipynb").exists()]
+ISSUE_NOTEBOOKS = [
+    category for category in catalogue.all_categories() if (report.NOTEBOOKS / f"{category.notebook}.ipynb").exists()
+]
 
 
 @cache
@@ -92,7 +94,9 @@ class TestEveryNotebook:
 
     def test_names_no_machine(self, path: Path) -> None:
         for cell in code_cells(path):
-            texts = [str(value) for output in cell.outputs for kind, value in output.get("data", {}).items() if kind != "image/png"]
+            texts = [
+                str(value) for output in cell.outputs for kind, value in output.get("data", {}).items() if kind != "image/png"
+            ]
             texts += [output.text for output in cell.outputs if output.output_type == "stream"]
             assert not re.search(r"/(root|home|tmp|var/tmp|work|Users)/", " ".join(texts))
 
@@ -139,5 +143,7 @@ class TestNotebookOfACategory:
 
 
 def test_every_fix_has_a_section_and_every_section_a_fix() -> None:
-    with_section = {number for category in ISSUE_NOTEBOOKS for number in issue_sections(report.NOTEBOOKS / f"{category.notebook}.ipynb")}
+    with_section = {
+        number for category in ISSUE_NOTEBOOKS for number in issue_sections(report.NOTEBOOKS / f"{category.notebook}.ipynb")
+    }
     assert {fix.number for fix in fixes.all_fixes()} - {0} == with_section

@@ -7,19 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-import psycopg
 import pytest
+from helpers import ask, is_one_sentence
 from workbook import server
 from workbook.errors import WorkbookError
-from workbook.server import Account, EmbeddedServer, libpq_url, parse_url
+from workbook.server import Account, EmbeddedServer
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to switch to another account")
-
-
-def ask(own: EmbeddedServer, sql: str) -> object:
-    with psycopg.connect(libpq_url(own.url), autocommit=True) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchone()[0] if cursor.description else None
 
 
 class TestLifecycle:
@@ -60,15 +54,19 @@ class TestLifecycle:
         assert own_server.start()
         assert not half.exists()
 
-    def test_several_processes_start_one_server(self, own_server: EmbeddedServer, tmp_path: Path) -> None:
+    def test_several_processes_start_one_server(self, own_server: EmbeddedServer) -> None:
         code = (
             "from pathlib import Path; from workbook.server import *; import workbook.server as s;"
             f"e = EmbeddedServer(Path({str(own_server.home)!r}), s._archive(), Account.for_server());"
             "print(e.start())"
         )
         runs = [
-            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
-                             env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")})
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")},
+            )
             for _ in range(3)
         ]
         assert sorted(run.communicate()[0].strip() for run in runs) == ["False", "False", "True"]
@@ -81,8 +79,12 @@ class TestLifecycle:
             f"e = EmbeddedServer(Path({str(own_server.home)!r}), s._archive(), Account.for_server());"
             "e.join(); print('joined', flush=True); time.sleep(60)"
         )
-        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
-                                 env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")})
+        other = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")},
+        )
         assert other.stdout.readline() == "joined\n"
         assert not own_server.stop_unless_used()
         other.kill()
@@ -125,11 +127,6 @@ def program_that(own: EmbeddedServer, script: str) -> None:
         (folder / name).chmod(0o755)
 
 
-def is_one_sentence(error: Exception) -> bool:
-    text = str(error)
-    return "\n" not in text and text.endswith(".") and "Traceback" not in text
-
-
 class TestEmbeddedServerInTrouble:
     def test_missing_system_library(self, own_server: EmbeddedServer) -> None:
         program_that(own_server, "echo 'initdb: error while loading shared libraries: libxml2.so.2: cannot open' >&2; exit 127")
@@ -147,7 +144,9 @@ class TestEmbeddedServerInTrouble:
     def test_really_full_disk(self, own_server: EmbeddedServer) -> None:
         small = own_server.home.parent / "small"
         small.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", small], stderr=subprocess.DEVNULL).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", small], stderr=subprocess.DEVNULL
+        ).returncode:
             pytest.skip("this machine lets nobody mount a small disk")
         try:
             with pytest.raises(WorkbookError, match="is full; free some space"):
@@ -177,68 +176,3 @@ class TestEmbeddedServerInTrouble:
         monkeypatch.setattr(server.pwd, "getpwnam", nobody)
         with pytest.raises(WorkbookError, match="refuses to run as root"):
             Account.for_server()
-
-
-class TestDatabaseUrl:
-    @pytest.mark.parametrize("given", [
-        "postgres://u:p@127.0.0.1/d", "postgresql://u:p@127.0.0.1/d", "postgresql+psycopg://u:p@127.0.0.1/d",
-    ])
-    def test_usual_spellings(self, given: str) -> None:
-        assert libpq_url(parse_url(given)) == "postgresql://u:p@127.0.0.1/d"
-
-    def test_database_may_be_left_out(self) -> None:
-        assert parse_url("postgresql://127.0.0.1").database == "postgres"
-
-    @pytest.mark.parametrize("given", ["nonsense", "postgresql://host:port/d", "mysql://u@127.0.0.1/d", "postgresql://h:99999/d"])
-    def test_that_names_no_server(self, given: str) -> None:
-        with pytest.raises(WorkbookError, match="DATABASE_URL") as caught:
-            parse_url(given)
-        assert is_one_sentence(caught.value)
-
-    def test_that_nobody_answers(self, run_command) -> None:
-        result = run_command("run", DATABASE_URL="postgresql://u:secret@127.0.0.1:1/postgres")
-        assert result.returncode == 1
-        assert result.stderr.count("\n") == 1 and "does not answer" in result.stderr
-        assert "secret" not in result.stderr
-
-    def test_of_a_server_that_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "OLDEST_SERVER", 99)
-        with pytest.raises(WorkbookError, match="needs 99 or newer") as caught:
-            server.check(server.url())
-        assert is_one_sentence(caught.value)
-
-    def test_of_a_login_that_may_not_create_databases(self, own_server: EmbeddedServer, run_command) -> None:
-        own_server.start()
-        ask(own_server, "create role weak login")
-        result = run_command("run", DATABASE_URL=libpq_url(own_server.url.set(username="weak")))
-        assert result.returncode == 1
-        assert result.stderr.count("\n") == 1 and "The login weak" in result.stderr
-
-    def test_of_a_supabase_server(self, own_server: EmbeddedServer, run_python) -> None:
-        own_server.start()
-        ask(own_server, "create role supabase_admin superuser")
-        result = run_python(
-            "import workbook as wb\ntry: wb.clone()\nexcept wb.WorkbookError as e: print(e)",
-            DATABASE_URL=libpq_url(own_server.url),
-        )
-        assert "this is a Supabase server" in result.stdout
-        assert ask(own_server, "select count(*) from pg_database where datname like 'wb%'") == 0
-        assert ask(own_server, "select count(*) from pg_roles where rolname = 'anon'") == 0
-
-    def test_of_a_server_whose_roles_mean_something_else(self, own_server: EmbeddedServer, run_python) -> None:
-        own_server.start()
-        ask(own_server, "create role anon bypassrls")
-        result = run_python(
-            "import workbook as wb\ntry: wb.clone()\nexcept wb.WorkbookError as e: print(e)",
-            DATABASE_URL=libpq_url(own_server.url),
-        )
-        assert "the role anon exists" in result.stdout
-
-    def test_pytest_says_it_in_one_sentence_too(self) -> None:
-        result = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_catalogue.py"],
-            cwd=server.ROOT, env={**os.environ, "DATABASE_URL": "nonsense"}, capture_output=True, text=True,
-        )
-        assert result.returncode == 1
-        assert "DATABASE_URL cannot be read as a URL" in result.stdout + result.stderr
-        assert "Traceback" not in result.stdout + result.stderr

@@ -67,7 +67,9 @@ def all_categories() -> tuple[Category, ...]:
     """Return the chapters in the review's order."""
     with open(DATA / "categories.csv", newline="") as file:
         return tuple(
-            Category(row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new")))
+            Category(
+                row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new"))
+            )
             for row in csv.DictReader(file)
         )
 

@@ -96,10 +96,17 @@ def issue_map() -> Chart:
             for column, issue in enumerate(members):
                 color = SEVERITY_COLORS[issue.severity]
                 done = issue.number in fixed
-                ax.add_patch(FancyBboxPatch(
-                    (column + 0.08, row + 0.12), 0.84, 0.76, boxstyle="round,pad=0,rounding_size=0.12",
-                    facecolor=color if done else "white", edgecolor=color, linewidth=2,
-                ))
+                ax.add_patch(
+                    FancyBboxPatch(
+                        (column + 0.08, row + 0.12),
+                        0.84,
+                        0.76,
+                        boxstyle="round,pad=0,rounding_size=0.12",
+                        facecolor=color if done else "white",
+                        edgecolor=color,
+                        linewidth=2,
+                    )
+                )
                 ink = "white" if done and issue.severity == "high" else INK
                 ax.text(column + 0.5, row + 0.5, str(issue.number), ha="center", va="center", fontsize=11, color=ink)
         ax.set_xlim(0, widest + 0.2)
@@ -118,7 +125,11 @@ def issue_map() -> Chart:
             state = "each with a fix file"
         else:
             state = "filled where a fix file is there"
-        _head(figure, f"{len(issues)} issues in {len(categories)} categories, {high} of high severity", f"One tile an issue, {state}")
+        _head(
+            figure,
+            f"{len(issues)} issues in {len(categories)} categories, {high} of high severity",
+            f"One tile an issue, {state}",
+        )
         return Chart(figure)
 
 

@@ -156,4 +156,3 @@ def concurrently(database: Database, **actors: Actor) -> Iterator[tuple[Side, ..
             stack.callback(side.close)
             stage.sides.append(side)
         yield tuple(stage.sides)
-

@@ -219,10 +219,13 @@ def sweep() -> int:
     """Drop what ended runs left behind, their clones and the templates of other days or other SQL; return how many."""
     dropped = 0
     with _maintenance() as connection:
-        names = [name for (name,) in connection.execute(
-            "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and starts_with(datname, %s)",
-            [OWNER_ROLE, PREFIX],
-        )]
+        names = [
+            name
+            for (name,) in connection.execute(
+                "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and starts_with(datname, %s)",
+                [OWNER_ROLE, PREFIX],
+            )
+        ]
         for name in sorted(names):
             _, kind, run, *_ = name.split("_")
             if kind == "t" and run == _template_version():
@@ -282,9 +285,7 @@ def _create(template: str | None) -> str:
     with _maintenance() as connection:
         (fsync,) = connection.execute("show fsync").fetchone()
         strategy = "file_copy" if fsync == "off" else "wal_log"
-        connection.execute(
-            f'create database "{name}" owner {OWNER_ROLE} template {template or "template0"} strategy {strategy}'
-        )
+        connection.execute(f'create database "{name}" owner {OWNER_ROLE} template {template or "template0"} strategy {strategy}')
     return name
 
 
@@ -303,9 +304,7 @@ def _template(data: str) -> str:
         # Several kernels may want the same template at once: the first builds it, the others wait.
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"build {name}"])
         _hold(name)
-        (exists,) = connection.execute(
-            "select exists (select from pg_catalog.pg_database where datname = %s)", [name]
-        ).fetchone()
+        (exists,) = connection.execute("select exists (select from pg_catalog.pg_database where datname = %s)", [name]).fetchone()
         if not exists:
             connection.execute((SQL / "platform" / "roles.sql").read_text())
             unfinished = _create(None)

@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import psutil
 import psycopg
-from nbclient import NotebookClient
+from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_client.manager import start_new_kernel
 from tqdm import tqdm
 
 from . import server
@@ -35,7 +36,11 @@ def measure() -> str:
             rows += group()
             bar.update()
     version = psycopg.connect(server.libpq_url(server.url())).info.server_version // 10_000
-    lines = ["| figure | measured | to reach |", "|---|---:|---:|", *(f"| {name} | {value} | {target} |" for name, value, target in rows)]
+    lines = [
+        "| figure | measured | to reach |",
+        "|---|---:|---:|",
+        *(f"| {name} | {value} | {target} |" for name, value, target in rows),
+    ]
     origin = f"Measured on {datetime.now(UTC).date()}, {os.cpu_count()} cores, PostgreSQL {version}, at the small scale."
     return "\n".join([*lines, "", origin])
 
@@ -73,24 +78,27 @@ def _clone_time() -> list[tuple[str, str, str]]:
 
 def _first_result() -> list[tuple[str, str, str]]:
     """Time the start notebook up to its first rows, and weigh its kernel and the server then."""
-    notebook = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4)
-    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
-    cells = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    first_rows = next(place for place, (_, cell) in enumerate(cells) if "clone(" in cell.source)
+    cells = [
+        cell.source for cell in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4).cells if cell.cell_type == "code"
+    ]
+    first_rows = next(place for place, source in enumerate(cells) if "clone(" in source)
+    kernels: list[tuple[KernelManager, BlockingKernelClient]] = []
 
-    def run(some: list) -> None:
-        for index, cell in some:
-            client.execute_cell(cell, index)
+    def run(some: list[str]) -> None:
+        if not kernels:
+            kernels.append(start_new_kernel(cwd=str(NOTEBOOKS), extra_arguments=["--IPKernelApp.log_level=40"]))
+        for source in some:
+            reply = kernels[0][1].execute_interactive(source, output_hook=lambda message: None)
+            assert reply["content"]["status"] == "ok", source
 
-    client.create_kernel_manager()
-    took = seconds(client.start_new_kernel)
-    client.start_new_kernel_client()
-    took += seconds(lambda: run(cells[: first_rows + 1]))
-    run(cells[first_rows + 1:])
-    kernel = psutil.Process(client.km.provisioner.pid)
+    took = seconds(lambda: run(cells[: first_rows + 1]))
+    run(cells[first_rows + 1 :])
+    manager, client = kernels[0]
+    kernel = psutil.Process(manager.provisioner.pid)
     postgres = [psutil.Process(pid) for pid in EmbeddedServer.of_checkout()._processes()]
     weight = sum(process.memory_full_info().pss for process in (kernel, *postgres)) / MIB
-    client.km.shutdown_kernel(now=True)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
     return [
         ("start notebook, from opening its kernel to its first rows", f"{took:.1f} s", "≤ 10 s"),
         ("memory of the server and one kernel", f"{weight:.0f} MiB", "≤ 600 MB"),
@@ -103,7 +111,9 @@ def _test_time() -> list[tuple[str, str, str]]:
         Path(folder).chmod(0o755)
         checkout = Path(folder) / "checkout"
         subprocess.run(["git", "clone", "--quiet", ROOT, checkout], check=True)
-        environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "PYTHONPATH", "MAKEFLAGS")}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "PYTHONPATH", "MAKEFLAGS")
+        }
 
         def test() -> None:
             subprocess.run(["make", "test"], cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -58,9 +58,7 @@ def all_fixes() -> tuple[Fix, ...]:
     for path in sorted(FOLDER.glob("[0-9][0-9]_*.sql")):
         fix = Fix(int(path.name[:2]), path)
         if fix.number in fixes:
-            raise WorkbookError(
-                f"{shown(path)} and {shown(fixes[fix.number].path)} have the same number; rename the newer one."
-            )
+            raise WorkbookError(f"{shown(path)} and {shown(fixes[fix.number].path)} have the same number; rename the newer one.")
         fixes[fix.number] = fix
     return tuple(fixes.values())
 
@@ -178,14 +176,19 @@ def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
             done = applied_numbers(connection)
             _require_next(fix, done)
             connection.execute(_HISTORY)
-            tables = {name for (name,) in connection.execute(
-                "select relname from pg_catalog.pg_class where relnamespace = 'public'::regnamespace"
-            )}
+            tables = {
+                name
+                for (name,) in connection.execute(
+                    "select relname from pg_catalog.pg_class where relnamespace = 'public'::regnamespace"
+                )
+            }
             connection.execute(body)
             locks = {table: mode.removesuffix("Lock") for table, mode in connection.execute(_LOCKS_HELD) if table in tables}
-            repaired = dict(connection.execute(
-                "select table_name, count(*) from private.repairs where issue = %s group by 1 order by 1", [fix.number]
-            ))
+            repaired = dict(
+                connection.execute(
+                    "select table_name, count(*) from private.repairs where issue = %s group by 1 order by 1", [fix.number]
+                )
+            )
             connection.execute(
                 "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
                 [f"{fix.number:02}", fix.name[3:], [body]],

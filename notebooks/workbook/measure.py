@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from .actors import ADMIN, OWNER, Actor
+from .actors import OWNER, Actor
 from .database import Database
 from .errors import WorkbookError
 
@@ -72,7 +72,9 @@ def wal_bytes(database: Database, sql: str, actor: Actor = OWNER, runs: int = 3,
     amounts = []
     for _ in range(runs):
         with database.transaction(actor) as transaction:
-            transaction.run(f"create function pg_temp.measured() returns void language plpgsql as $measured${body}$measured$", **values)
+            transaction.run(
+                f"create function pg_temp.measured() returns void language plpgsql as $measured${body}$measured$", **values
+            )
             explained = transaction.value("explain (analyze, wal, format json) select pg_temp.measured()")
             transaction.run("drop function pg_temp.measured()")
         amounts.append(explained[0]["Plan"]["WAL Bytes"])
@@ -95,7 +97,8 @@ def dead_rows(database: Database, table: str) -> int:
             end;
             $$""")
         (dead,) = connection.execute(
-            "select pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid) from pg_class where oid = %s::regclass", [table]
+            "select pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid) from pg_class where oid = %s::regclass",
+            [table],
         ).fetchone()
         return dead
 

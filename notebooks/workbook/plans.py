@@ -31,12 +31,14 @@ def plan(database: Database, sql: str, actor: Actor = OWNER, **values: object) -
 
 def _walk(node: dict, facts: list[tuple]) -> None:
     loops = node["Actual Loops"]
-    facts.append((
-        node["Node Type"],
-        node.get("Index Name") or node.get("Relation Name") or "",
-        round(node["Actual Rows"] * loops),
-        round(node.get("Rows Removed by Filter", 0) * loops),
-        node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0),
-    ))
+    facts.append(
+        (
+            node["Node Type"],
+            node.get("Index Name") or node.get("Relation Name") or "",
+            round(node["Actual Rows"] * loops),
+            round(node.get("Rows Removed by Filter", 0) * loops),
+            node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0),
+        )
+    )
     for child in node.get("Plans", []):
         _walk(child, facts)

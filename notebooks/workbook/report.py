@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .catalogue import all_categories, all_issues
 from .errors import WorkbookError
-from .paths import NOTEBOOKS, ROOT
+from .paths import NOTEBOOKS
 
 CELL_TIMEOUT_S = 300
 PARALLEL = 2
@@ -90,10 +90,12 @@ def refresh(runs: list[Executed]) -> None:
     """Store the new outputs in the notebooks that ran through."""
     for run in runs:
         if run.failure is None:
-            run.notebook.metadata = nbformat.from_dict({
-                "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                "language_info": {"name": "python"},
-            })
+            run.notebook.metadata = nbformat.from_dict(
+                {
+                    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                    "language_info": {"name": "python"},
+                }
+            )
             nbformat.write(run.notebook, run.path)
 
 
@@ -128,7 +130,9 @@ def write_html(runs: list[Executed], folder: Path) -> Path:
             (folder / f"{name}.html").write_text(html)
         index.write_text(_index(runs, pages))
     except OSError as error:
-        raise WorkbookError(f"The report cannot be written to {folder} ({error.strerror}); make the folder writable or free some space.") from None
+        raise WorkbookError(
+            f"The report cannot be written to {folder} ({error.strerror}); make the folder writable or free some space."
+        ) from None
     return index
 
 
@@ -157,8 +161,8 @@ def _index(runs: list[Executed], pages: dict[str, str]) -> str:
         for anchor, number in re.findall(r'<h2 id="((\d+)-[^"]*)"', html)
     }
     rows = "\n".join(
-        f'<tr><td>{issue.number}</td><td>{_linked(issue.title, sections.get(issue.number))}</td>'
-        f'<td>{issue.severity}</td><td>{escape(issue.symptom)}</td></tr>'
+        f"<tr><td>{issue.number}</td><td>{_linked(issue.title, sections.get(issue.number))}</td>"
+        f"<td>{issue.severity}</td><td>{escape(issue.symptom)}</td></tr>"
         for issue in all_issues()
     )
     style = (Path(__file__).parent / "report.css").read_text()

@@ -27,9 +27,7 @@ from .paths import ROOT
 
 SUPERUSER = "workbook"
 OLDEST_SERVER = 15
-DOCKER_WAY_OUT = (
-    "or run `docker compose up -d --wait` and set DATABASE_URL as the README says"
-)
+DOCKER_WAY_OUT = "or run `docker compose up -d --wait` and set DATABASE_URL as the README says"
 
 SETTINGS = """
 listen_addresses = ''
@@ -212,9 +210,7 @@ class EmbeddedServer:
     @property
     def url(self) -> URL:
         """The URL of the maintenance database."""
-        return URL.create(
-            "postgresql+psycopg", username=SUPERUSER, database="postgres", query={"host": str(self.socket)}
-        )
+        return URL.create("postgresql+psycopg", username=SUPERUSER, database="postgres", query={"host": str(self.socket)})
 
     def start(self) -> bool:
         """Start the server unless it runs, making programs and data first where they are missing.
@@ -310,7 +306,16 @@ class EmbeddedServer:
         self._own_folder(scratch)
         provider = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if int(self.major) >= 17 else []
         result = self._run(
-            "initdb", "-D", scratch, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", *provider
+            "initdb",
+            "-D",
+            scratch,
+            "-U",
+            SUPERUSER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            *provider,
         )
         if result.returncode != 0:
             _raise_if_known(result.stderr, self.home)
