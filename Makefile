@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lab refresh figures stop
 
-PYTHON ?= python3
+PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
 # The workbook's own kernel before any that the user has installed.
@@ -14,7 +14,7 @@ help: ## List the commands
 setup: $(VENV)/ready ## Make the virtual environment and install the pinned requirements
 
 $(VENV)/ready: requirements.txt
-	@for python in "$(PYTHON)" python3.14 python3.13 python3.12; do \
+	@for python in $(PYTHON); do \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
 			echo "Installing the requirements into $(VENV) (once, about a minute)"; \
 			"$$python" -m venv --clear $(VENV) \
@@ -41,5 +41,5 @@ refresh: setup ## Run the notebooks in place, so that their stored outputs are c
 figures: setup ## Measure the README's figures and write them there (a few minutes)
 	@$(VENV)/bin/python -m workbook figures
 
-stop: setup ## Stop the embedded server
-	@$(VENV)/bin/python -m workbook stop
+stop: ## Stop the embedded server
+	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi

@@ -18,7 +18,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         scale()
         _server.enter_context(server.running())
     except WorkbookError as error:
-        pytest.exit(str(error), returncode=1)
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,4 +1,4 @@
--- Rows that production has collected under schema v1: each breaks a rule that a fix adds, and names the issue.
+-- Rows such as production collects under schema v1: each breaks a rule that a fix adds, and names the issue.
 -- v1's own constraints accept all of them. Loaded with triggers off, so that the rows stay as wrong as they are.
 
 set local session_replication_role = replica;
@@ -17,10 +17,10 @@ values
 
 insert into public.profiles (id, email, completed_scenario_count, current_week_completion_count, week_reset_date, created_at)
 values
-    -- 2: the reset falls on a Thursday morning, 9 and 10: both counts are too high.
+    -- 2: the week ends at the second of the sign-up, 9 and 10: both counts are too high.
     (
         'd0000000-0000-4000-8000-000000000001', 'dora@example.org', 40, 3,
-        date_trunc('week', now(), 'UTC') + interval '3 days 09:41:07', now() - interval '60 days'
+        now() + interval '3 days', now() - interval '60 days'
     ),
     -- 2: three resets were missed, so the count belongs to an old week.
     (
@@ -40,7 +40,7 @@ values
     ('d0000000-0000-4000-8000-000000000007', '   ', 0, 0, now() + interval '4 days', now() - interval '20 days'),
     -- 9, 10: completed sessions that were never counted.
     ('d0000000-0000-4000-8000-000000000008', 'ida@example.org', 0, 0, now() + interval '5 days', now() - interval '20 days'),
-    -- 2: the reset lies a year ahead, set by the learner (B2).
+    -- 2: the reset lies a year ahead, set by the learner.
     ('d0000000-0000-4000-8000-000000000009', 'jan@example.org', 0, 0, now() + interval '1 year', now() - interval '20 days');
 
 -- 16: an emoji column that holds a paragraph. 17: a title used twice. 34: ids with a gap.

@@ -65,7 +65,7 @@ class TestUrl:
             capture_output=True,
             text=True,
         )
-        assert result.returncode == 1
+        assert result.returncode == pytest.ExitCode.USAGE_ERROR
         assert "DATABASE_URL cannot be read as a URL" in result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
 

@@ -78,9 +78,9 @@ class TestEveryNotebook:
 
     def test_asserts_what_a_picture_shows(self, path: Path) -> None:
         cells = code_cells(path)
-        for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        for place, cell in enumerate(cells):
             if is_ignored(cell):
-                assert "assert" in cell.source or (following and "assert" in following.source)
+                assert any("assert" in near.source for near in cells[place - 1 : place + 2])
 
     def test_has_the_setup_cell_and_no_magic(self, path: Path) -> None:
         cells = code_cells(path)

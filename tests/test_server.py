@@ -122,6 +122,8 @@ def program_that(own: EmbeddedServer, script: str) -> None:
     own.programs.unlink(missing_ok=True)
     folder = own.programs / "bin"
     folder.mkdir(parents=True)
+    for made in (own.programs, folder):
+        made.chmod(0o755)
     for name in ("initdb", "pg_ctl"):
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)

@@ -1,7 +1,5 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
-import pandas as _pandas
-
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .catalogue import chapters, claims_against_counts, issue, issue_table
 from .charts import compare, issue_map
@@ -51,9 +49,3 @@ __all__ = [
     "summary",
     "wal_bytes",
 ]
-
-# Tables as wide as the page, and no cell cut short.
-_pandas.set_option("display.width", 140)
-_pandas.set_option("display.max_columns", None)
-_pandas.set_option("display.max_colwidth", None)
-_pandas.set_option("display.max_rows", 200)

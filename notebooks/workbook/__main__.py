@@ -18,7 +18,7 @@ def run() -> None:
     runs = report.execute(report.notebooks())
     index = report.write_html(runs, BUILD / "html")
     print(f"The report is at {index}")
-    report.raise_on_failure(runs)
+    _require_success(runs)
 
 
 def refresh() -> None:
@@ -26,7 +26,14 @@ def refresh() -> None:
     runs = report.execute(report.notebooks())
     report.refresh(runs)
     write_readme_part("issues", readme_index())
-    report.raise_on_failure(runs)
+    _require_success(runs)
+
+
+def _require_success(runs: list[report.Executed]) -> None:
+    failed = [f"{run.path.name} ({run.failure})" for run in runs if run.failure]
+    if failed:
+        server.require_alive()
+        raise WorkbookError(f"{len(failed)} of {len(runs)} notebooks failed: {'; '.join(failed)}; open them with `make lab`.")
 
 
 def lab() -> None:

@@ -4,13 +4,12 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 
-import pandas as pd
 from IPython.display import Markdown
 
 from . import fixes
-from .database import as_table
 from .errors import WorkbookError
 from .paths import DATA, NOTEBOOKS
+from .tables import Table
 
 SEVERITIES = ("high", "medium", "low")
 
@@ -86,7 +85,7 @@ def issue(number: int) -> Issue:
     raise WorkbookError(f"There is no issue {number}; the review has 1 to {len(all_issues())}.")
 
 
-def issue_table(category: str | None = None) -> pd.DataFrame:
+def issue_table(category: str | None = None) -> Table:
     """Return the issues, of one category or all: number, title, severity, tags, symptom."""
     rows = [
         (issue.number, issue.title, issue.severity, " ".join(f"#{tag}" for tag in issue.tags), issue.symptom)
@@ -97,7 +96,7 @@ def issue_table(category: str | None = None) -> pd.DataFrame:
         raise WorkbookError(
             f"There is no category {category!r}; the review has {', '.join(entry.name for entry in all_categories())}."
         )
-    return as_table(rows, ["issue", "title", "severity", "tags", "symptom"])
+    return Table.of(rows, ["issue", "title", "severity", "tags", "symptom"])
 
 
 def chapters() -> Markdown:
@@ -113,9 +112,18 @@ def chapters() -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def claims_against_counts() -> pd.DataFrame:
+def claims_against_counts() -> Table:
     """Compare what the review's summary says with what its items add up to, by category."""
-    rows = []
+    with open(DATA / "summary.csv", newline="") as file:
+        claimed_total = {row["claim"]: int(row["value"]) for row in csv.DictReader(file)}
+    rows = [
+        (
+            f"{_beside(len(all_categories()), claimed_total['categories'])} categories",
+            _beside(len(all_issues()), claimed_total["issues"]),
+            "",
+            "",
+        )
+    ]
     for category in all_categories():
         issues = [issue for issue in all_issues() if issue.category == category.name]
         claimed = (category.claimed_issues, category.claimed_double_trouble, category.claimed_new)
@@ -124,12 +132,12 @@ def claims_against_counts() -> pd.DataFrame:
             sum("double_trouble" in issue.tags for issue in issues),
             sum("new" in issue.tags for issue in issues),
         )
-        pairs = [
-            f"{count}" if claim == count else f"{count}, the summary says {claim}"
-            for claim, count in zip(claimed, counted, strict=True)
-        ]
-        rows.append((category.name, *pairs))
-    return as_table(rows, ["category", "issues", "double_trouble", "new"])
+        rows.append((category.name, *map(_beside, counted, claimed)))
+    return Table.of(rows, ["category", "issues", "double_trouble", "new"])
+
+
+def _beside(counted: int, claimed: int) -> str:
+    return str(counted) if counted == claimed else f"{counted} (the summary says {claimed})"
 
 
 def readme_index() -> str:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 
-import pandas as pd
 import psycopg
 
 from .actors import ADMIN, ANNA, SERVICE
 from .catalogue import issue
 from .concurrency import concurrently
-from .database import Database, as_table
+from .database import Database
 from .errors import WorkbookError
 from .fixes import find
+from .tables import Table
 
 Check = Callable[[Database], str | None]
 """Tries the flaw on a database that it may change; returns what it saw of it in a few words, or None."""
@@ -71,12 +71,12 @@ def look(number: int, database: Database) -> str | None:
         return CHECKS[number](database)
 
 
-def summary() -> pd.DataFrame:
+def summary() -> Table:
     """Return what this notebook has proved so far, an issue a row."""
     rows = [
         (number, issue(number).title, proof.before, "gone", find(number).path.name) for number, proof in sorted(_proofs.items())
     ]
-    return as_table(rows, ["issue", "title", "on v1", "after the fix", "fix"])
+    return Table.of(rows, ["issue", "title", "on v1", "after the fix", "fix"])
 
 
 def _has_column(database: Database, table: str, column: str) -> bool:
@@ -133,7 +133,7 @@ def reply_cannot_stream(database: Database) -> str | None:
     """Stream a reply in two fragments and finalize it twice: one whole message, and nothing left behind."""
     try:
         with database.transaction(SERVICE) as service:
-            for seq, content in enumerate(["Vier Euro ", "fünfzig."]):
+            for seq, content in enumerate(["Vier Euro ", "fünfzig."], start=1):
                 service.run(
                     "insert into public.message_chunks (message_id, seq, session_id, chat_type, content)"
                     " values (:reply, :seq, :anna_open, 'main', :content)",

@@ -146,7 +146,8 @@ def concurrently(database: Database, **actors: Actor) -> Iterator[tuple[Side, ..
     """Open a connection for each named actor: `with concurrently(db, app=ANNA, job=SERVICE) as (app, job)`.
 
     Each step runs to its end, or until it waits for a lock of another side, before the next one starts, so the
-    interleaving is the same in every run. At the end whatever is open is rolled back.
+    interleaving is the same in every run. Only where two sides wait for one row, PostgreSQL decides who is first.
+    At the end whatever is open is rolled back.
     """
     with ExitStack() as stack:
         observer = stack.enter_context(database.connect())

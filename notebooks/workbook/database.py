@@ -5,20 +5,21 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import count
 from secrets import token_hex
 
-import pandas as pd
 import psycopg
+from IPython.display import Markdown
 
 from . import fixes, server
 from .actors import ADMIN, NAMES, OWNER, Actor
 from .errors import WorkbookError
 from .paths import DATA, SQL
+from .tables import Table
 
 PREFIX = "wb_"
 OWNER_ROLE = "workbook_owner"
@@ -60,7 +61,7 @@ class Transaction:
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
 
-    def run(self, sql: str, **values: object) -> pd.DataFrame | str:
+    def run(self, sql: str, **values: object) -> Table | str:
         """Send a statement; `:name` takes a value given here or, failing that, an id from data/names.csv.
 
         Returns:
@@ -69,7 +70,7 @@ class Transaction:
         cursor = send(self._connection, sql, values)
         if cursor.description is None:
             return cursor.statusmessage
-        return as_table(cursor.fetchall(), [column.name for column in cursor.description])
+        return Table.of(cursor.fetchall(), [column.name for column in cursor.description])
 
     def value(self, sql: str, **values: object) -> object:
         """Send a statement and return the one value that it answers with."""
@@ -82,11 +83,6 @@ def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) ->
     # The values are filled in on this side, so that DDL and several statements at once may have some too.
     with_percent_names = re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%"))
     return psycopg.ClientCursor(connection).execute(with_percent_names, {**NAMES, **values})
-
-
-def as_table(rows: list[tuple], columns: list[str]) -> pd.DataFrame:
-    """Return rows as a table that shows no row numbers and keeps whole numbers whole where some are missing."""
-    return pd.DataFrame(rows, columns=columns, index=[""] * len(rows), dtype=object)
 
 
 class Database:
@@ -104,7 +100,7 @@ class Database:
             assume(connection, actor)
             yield Transaction(connection)
 
-    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> pd.DataFrame | str:
+    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Table | str:
         """Send a statement in a transaction of its own; see `Transaction.run`."""
         with self.transaction(actor) as transaction:
             return transaction.run(sql, **values)
@@ -144,13 +140,14 @@ class Database:
             done = fixes.applied_numbers(connection)
             return [fixes.apply(connection, fix) for fix in fixes.up_to(number) if fix.number not in done]
 
-    def run_file(self, path: str, actor: Actor = OWNER) -> None:
-        """Run a file below sql/ in one transaction."""
+    def run_file(self, path: str, actor: Actor = OWNER) -> Markdown:
+        """Run a file below sql/ in one transaction, and return it to be shown."""
         with self.connect() as connection, connection.transaction():
             assume(connection, actor)
             connection.execute((SQL / path).read_text())
+        return fixes.show_sql(path)
 
-    def repairs(self, issue: int) -> pd.DataFrame:
+    def repairs(self, issue: int) -> Table:
         """Return how many rows this fix repaired, by table."""
         return self.run(
             "select table_name, count(*) as rows from private.repairs where issue = :issue group by 1 order by 1", issue=issue
@@ -167,9 +164,10 @@ class Database:
 
 def assume(connection: psycopg.Connection, actor: Actor) -> None:
     """Become somebody until the transaction ends, as the API does for each request."""
-    connection.execute(
-        "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)", [actor.claims, actor.role or "none"]
-    )
+    # SET and not set_config(): a SELECT would be the transaction's first query, which fixes its isolation level.
+    client = psycopg.ClientCursor(connection)
+    client.execute('set local "request.jwt.claims" = %s', [actor.claims])
+    client.execute("set local role %s", [actor.role or "none"])
 
 
 # --- Templates and clones -------------------------------------------------------------------------------------
@@ -219,48 +217,47 @@ def sweep() -> int:
     """Drop what ended runs left behind, their clones and the templates of other days or other SQL; return how many."""
     dropped = 0
     with _maintenance() as connection:
-        names = [
-            name
-            for (name,) in connection.execute(
-                "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and starts_with(datname, %s)",
-                [OWNER_ROLE, PREFIX],
-            )
-        ]
-        for name in sorted(names):
-            _, kind, run, *_ = name.split("_")
-            if kind == "t" and run == _template_version():
-                continue
-            # Whoever works with it holds this lock shared as long as it lives, however it ends.
-            in_use = name if kind == "t" else run
-            (unused,) = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [in_use]).fetchone()
-            if unused:
+        names = connection.execute(
+            "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and datname ~ %s order by 1",
+            [OWNER_ROLE, f"^{PREFIX}[ct]_[0-9a-f]{{8}}_"],
+        ).fetchall()
+        # Looked up after the names: a run says that it lives before it creates anything.
+        alive = {run for (run,) in connection.execute(_LIVING_RUNS, [len(_SIGN_OF_LIFE), f"{_SIGN_OF_LIFE}%"])}
+    for (name,) in names:
+        _, kind, version, *_ = name.split("_")
+        is_abandoned_clone = kind == "c" and version not in alive
+        # Another run may be cloning a template: only who is alone clears them away.
+        is_old_template = kind == "t" and version != _template_version() and alive <= {_this_run()}
+        if is_abandoned_clone or is_old_template:
+            # Another run may sweep at the same time, and be first.
+            with suppress(psycopg.Error):
                 drop(name)
-                connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [in_use])
                 dropped += 1
     return dropped
+
+
+@cache
+def _sweep_once() -> None:
+    _this_run()
+    sweep()
+
+
+# A run shows up in the server's list of connections, which is one for all databases, for as long as it lives.
+_SIGN_OF_LIFE = "workbook run "
+_LIVING_RUNS = "select substr(application_name, %s + 1) from pg_stat_activity where application_name like %s"
 
 
 @cache
 def _this_run() -> str:
     """Return this process's name in its clones, and say that it lives."""
     run = token_hex(4)
-    _hold(run)
-    sweep()
+    global _guard
+    _guard = psycopg.connect(server.libpq_url(server.url()), autocommit=True, application_name=f"{_SIGN_OF_LIFE}{run}")
     atexit.register(_end_run)
     return run
 
 
-@cache
-def _guard() -> psycopg.Connection:
-    """Return the connection whose locks end with this process."""
-    return _maintenance()
-
-
-def _hold(name: str) -> None:
-    """Keep others from sweeping what has this name."""
-    _guard().execute("select pg_advisory_lock_shared(hashtextextended(%s, 0))", [name])
-
-
+_guard: psycopg.Connection | None = None
 _clones: list[str] = []
 _numbers = count()
 _process = os.getpid()
@@ -272,7 +269,7 @@ def _end_run() -> None:
     try:
         for name in _clones:
             drop(name)
-        _guard().close()
+        _guard.close()
     except (psycopg.Error, WorkbookError):
         # The server has gone first; the next run sweeps.
         pass
@@ -300,19 +297,27 @@ def _template_version() -> str:
 def _template(data: str) -> str:
     """Return the template that holds v1 with this data set, building it where it is missing."""
     name = f"{PREFIX}t_{_template_version()}_{data}"
+    _sweep_once()
     with _maintenance() as connection:
         # Several kernels may want the same template at once: the first builds it, the others wait.
-        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"build {name}"])
-        _hold(name)
-        (exists,) = connection.execute("select exists (select from pg_catalog.pg_database where datname = %s)", [name]).fetchone()
-        if not exists:
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        if not _exists(connection, name):
             connection.execute((SQL / "platform" / "roles.sql").read_text())
             unfinished = _create(None)
             _fill(Database(unfinished), data)
             # Renamed only when it is whole: an interrupted build leaves a clone, which the next run sweeps.
-            connection.execute(f'alter database "{unfinished}" rename to "{name}"')
+            try:
+                connection.execute(f'alter database "{unfinished}" rename to "{name}"')
+            except psycopg.errors.DuplicateDatabase:
+                # Built by a run with another maintenance database, whose lock this one does not see.
+                return name
             _clones.remove(unfinished)
     return name
+
+
+def _exists(connection: psycopg.Connection, name: str) -> bool:
+    (exists,) = connection.execute("select exists (select from pg_catalog.pg_database where datname = %s)", [name]).fetchone()
+    return exists
 
 
 def _fill(database: Database, data: str) -> None:

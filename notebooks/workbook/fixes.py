@@ -12,6 +12,8 @@ from .errors import WorkbookError
 from .paths import ROOT, SQL
 
 FOLDER = SQL / "fixes"
+LONGEST_UNFOLDED = 60
+"""Lines of SQL that are shown without a click."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,12 @@ def shown(path: Path) -> str:
 
 
 def _as_markdown(path: Path) -> str:
-    return f"`{shown(path)}`\n\n```sql\n{path.read_text().strip()}\n```"
+    """Write a file as a block that the reader can fold; a long one is folded at first."""
+    text = path.read_text().strip()
+    lines = text.count("\n") + 1
+    is_open = " open" if lines <= LONGEST_UNFOLDED else ""
+    summary = f"<summary><code>{shown(path)}</code> · {lines} lines</summary>"
+    return f"<details{is_open}>{summary}\n\n```sql\n{text}\n```\n\n</details>"
 
 
 # --- Applying -------------------------------------------------------------------------------------------------
@@ -183,7 +190,7 @@ def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
                 )
             }
             connection.execute(body)
-            locks = {table: mode.removesuffix("Lock") for table, mode in connection.execute(_LOCKS_HELD) if table in tables}
+            locks = {table: _in_words(mode) for table, mode in connection.execute(_LOCKS_HELD) if table in tables}
             repaired = dict(
                 connection.execute(
                     "select table_name, count(*) from private.repairs where issue = %s group by 1 order by 1", [fix.number]
@@ -199,6 +206,11 @@ def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
             "correct the file or the rows it names, and apply it again."
         ) from error
     return Applied(fix, repaired, locks)
+
+
+def _in_words(mode: str) -> str:
+    """Write a lock mode of pg_locks, such as AccessExclusiveLock, as the documentation does: ACCESS EXCLUSIVE."""
+    return " ".join(re.findall(r"[A-Z][a-z]+", mode.removesuffix("Lock"))).upper()
 
 
 def _require_next(fix: Fix, done: list[int]) -> None:

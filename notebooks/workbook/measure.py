@@ -3,10 +3,10 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .actors import OWNER, Actor
-from .database import Database
+from .database import Database, assume, send
 from .errors import WorkbookError
 
 SCALES = ("small", "medium", "large")
@@ -61,46 +61,57 @@ def ratio(times: dict[str, list[float]], arm: str, base: str) -> float:
     return statistics.median(times[arm]) / statistics.median(times[base])
 
 
-def wal_bytes(database: Database, sql: str, actor: Actor = OWNER, runs: int = 3, **values: object) -> int:
-    """Return the bytes of write-ahead log that statements write, with their triggers: the least of several runs.
+def wal_bytes(database: Database, calls: Iterable[str], actor: Actor = OWNER, setup: str = "", **values: object) -> int:
+    """Return the bytes of write-ahead log (WAL) that function calls write, each in a transaction of its own.
 
-    EXPLAIN counts this connection's log only. It counts what happens inside a function call in full, and after-triggers
-    of a bare statement not at all, so the statements are put into a function. The least run is the one in which no
-    checkpoint made the server write whole pages again.
+    EXPLAIN counts this connection's log alone, and inside a function call it counts triggers too. On a server with
+    full_page_writes the first change of a page after a checkpoint adds the page.
+
+    Args:
+        calls: statements such as `select pg_temp.measured()`.
+        setup: statements to run first, not counted: they may create functions in pg_temp.
     """
-    body = f"begin {sql.strip().rstrip(';')}; end;"
-    amounts = []
-    for _ in range(runs):
-        with database.transaction(actor) as transaction:
-            transaction.run(
-                f"create function pg_temp.measured() returns void language plpgsql as $measured${body}$measured$", **values
-            )
-            explained = transaction.value("explain (analyze, wal, format json) select pg_temp.measured()")
-            transaction.run("drop function pg_temp.measured()")
-        amounts.append(explained[0]["Plan"]["WAL Bytes"])
-    return min(amounts)
+    written = 0
+    with database.connect() as connection:
+        send(connection, setup, values)
+        for call in calls:
+            with connection.transaction():
+                assume(connection, actor)
+                ((explained,),) = send(connection, f"explain (analyze, wal, format json) {call}", values).fetchall()
+            written += explained[0]["Plan"]["WAL Bytes"]
+    return written
 
 
-def dead_rows(database: Database, table: str) -> int:
-    """Return how many row versions of a table updates and deletes have made dead so far, vacuumed or not."""
+def dead_rows(database: Database, *tables: str) -> int:
+    """Return how many row versions updates and deletes have made dead so far in these tables, vacuumed or not.
+
+    Raises:
+        WorkbookError: somebody else stays connected, whose counts are not in yet.
+    """
     with database.connect() as connection:
         # A connection reports its counts when it ends, which may be a moment after its client has gone.
-        connection.execute("""
-            do $$
-            begin
-                while exists (
-                    select from pg_stat_activity
-                    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
-                ) loop
-                    perform pg_sleep(0.01), pg_stat_clear_snapshot();
-                end loop;
-            end;
-            $$""")
-        (dead,) = connection.execute(
-            "select pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid) from pg_class where oid = %s::regclass",
-            [table],
-        ).fetchone()
-        return dead
+        deadline = time.monotonic() + 10
+        while connection.execute(_OTHERS).fetchone() != (0,):
+            if time.monotonic() > deadline:
+                raise WorkbookError(f"Somebody is connected to {database.name}; disconnect, and measure again.")
+            time.sleep(0.01)
+        (dead,) = connection.execute(_DEAD_ROWS, [list(tables)]).fetchone()
+        return int(dead)
+
+
+_OTHERS = """
+select count(*)
+from pg_stat_activity
+where datname = current_database()
+    and backend_type = 'client backend'
+    and pid <> pg_backend_pid()
+"""
+
+_DEAD_ROWS = """
+select sum(pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid))
+from pg_class
+where oid = any (%s::regclass[])
+"""
 
 
 def size_bytes(database: Database, *tables: str, actor: Actor = OWNER) -> int:

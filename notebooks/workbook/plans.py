@@ -1,14 +1,13 @@
 """What the planner did, as facts: node, index, rows, buffers."""
 
-import pandas as pd
-
 from .actors import OWNER, Actor
-from .database import Database, as_table, assume, send
+from .database import Database, assume, send
+from .tables import Table
 
 COLUMNS = ["node", "on", "rows read", "rows removed", "buffers"]
 
 
-def plan(database: Database, sql: str, actor: Actor = OWNER, **values: object) -> pd.DataFrame:
+def plan(database: Database, sql: str, actor: Actor = OWNER, **values: object) -> Table:
     """Run a statement under EXPLAIN and return one row for each node of its plan, outermost first.
 
     Whatever the statement changes is rolled back.
@@ -26,7 +25,7 @@ def plan(database: Database, sql: str, actor: Actor = OWNER, **values: object) -
                 explain = f"explain (analyze, buffers, timing off, format json) {sql}"
                 ((explained,),) = send(connection, explain, values).fetchall()
     _walk(explained[0]["Plan"], facts)
-    return as_table(facts, COLUMNS)
+    return Table.of(facts, COLUMNS)
 
 
 def _walk(node: dict, facts: list[tuple]) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from subprocess import DEVNULL
 
 import nbformat
 from nbclient import NotebookClient
@@ -14,7 +16,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from .catalogue import all_categories, all_issues
+from .catalogue import all_issues
 from .errors import WorkbookError
 from .paths import NOTEBOOKS
 
@@ -42,7 +44,19 @@ def execute(paths: list[Path]) -> list[Executed]:
     read = [nbformat.read(path, as_version=4) for path in paths]
     total = sum(cell.cell_type == "code" for notebook in read for cell in notebook.cells)
     with tqdm(total=total, unit=" cells", desc="running the notebooks") as bar:
-        return asyncio.run(_execute_all(list(zip(paths, read, strict=True)), bar.update))
+        return asyncio.run(_interruptible(_execute_all(list(zip(paths, read, strict=True)), bar.update)))
+
+
+async def _interruptible(work: Coroutine[None, None, list[Executed]]) -> list[Executed]:
+    """Let Ctrl-C end the kernels in order, whatever their clients make of it."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await task
+    except BaseException:
+        if task.cancelled() or task.cancelling():
+            raise KeyboardInterrupt from None
+        raise
 
 
 async def _execute_all(jobs: list[tuple[Path, NotebookNode]], progress: Callable[[], object]) -> list[Executed]:
@@ -59,13 +73,12 @@ async def _execute_all(jobs: list[tuple[Path, NotebookNode]], progress: Callable
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
             coalesce_streams=True,
-            # Its warning about an unencrypted connection to this same machine would break the progress bar.
-            extra_arguments=["--IPKernelApp.log_level=40"],
             on_cell_executed=count,
         )
         async with slots:
             try:
-                await client.async_execute()
+                # Whatever a kernel prints past its cells would break the progress bar.
+                await client.async_execute(stdout=DEVNULL, stderr=DEVNULL)
             except CellExecutionError as error:
                 return Executed(path, notebook, f"{error.ename}: {error.evalue}".splitlines()[0])
             except (DeadKernelError, TimeoutError) as error:
@@ -73,17 +86,6 @@ async def _execute_all(jobs: list[tuple[Path, NotebookNode]], progress: Callable
         return Executed(path, notebook, None)
 
     return await asyncio.gather(*(one(path, notebook) for path, notebook in jobs))
-
-
-def raise_on_failure(runs: list[Executed]) -> None:
-    """Say which notebooks failed, if any did.
-
-    Raises:
-        WorkbookError: at least one did.
-    """
-    failed = [f"{run.path.name} ({run.failure})" for run in runs if run.failure]
-    if failed:
-        raise WorkbookError(f"{len(failed)} of {len(runs)} notebooks failed: {'; '.join(failed)}; open them with `make lab`.")
 
 
 def refresh(runs: list[Executed]) -> None:
@@ -122,7 +124,8 @@ def write_html(runs: list[Executed], folder: Path) -> Path:
     for run in runs:
         resources = {"metadata": {"name": _title(run.notebook)}}
         html, _ = exporter.from_notebook_node(run.notebook, resources=resources)
-        pages[run.path.stem] = _link_to_pages(_without_outside_scripts(html))
+        html = _link_to_pages(_without_outside_scripts(html))
+        pages[run.path.stem] = html.replace("</head>", f"<style>{_style('page')}</style></head>", 1)
     index = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,14 +168,17 @@ def _index(runs: list[Executed], pages: dict[str, str]) -> str:
         f"<td>{issue.severity}</td><td>{escape(issue.symptom)}</td></tr>"
         for issue in all_issues()
     )
-    style = (Path(__file__).parent / "report.css").read_text()
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Schema workbook</title><style>{style}</style></head><body><h1>Schema workbook</h1>"
-        f"<p>{len(all_issues())} issues in {len(all_categories())} categories, each shown on a real PostgreSQL.</p>"
+        f"<title>Schema workbook</title><style>{_style('index')}</style></head><body><h1>Schema workbook</h1>"
+        f"<p>{len(sections)} of {len(all_issues())} issues so far, each shown, fixed and proved on a real PostgreSQL.</p>"
         f"<ul>{chapters}</ul><table><thead><tr><th>#</th><th>issue</th><th>severity</th><th>what one sees</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></body></html>"
     )
+
+
+def _style(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.css").read_text()
 
 
 def _linked(text: str, target: str | None) -> str:

@@ -85,6 +85,18 @@ def running() -> Iterator[URL]:
         EmbeddedServer.of_checkout().stop_unless_used()
 
 
+def require_alive() -> None:
+    """Ask the server whether it still answers.
+
+    Raises:
+        WorkbookError: it does not.
+    """
+    try:
+        psycopg.connect(libpq_url(url()), connect_timeout=10).close()
+    except psycopg.OperationalError:
+        raise WorkbookError("The server stopped while the notebooks ran; run the same command again.") from None
+
+
 def parse_url(text: str) -> URL:
     """Read a DATABASE_URL in any of its usual spellings.
 

@@ -1,19 +1,18 @@
--- Streams replies by option B of issue 4: each fragment of 20 characters is a row, finalize_message() joins them.
--- Parameters: replies, fragments.
+-- Streams a reply by option B of issue 4: each fragment of 20 characters is a row.
+-- Called once for each fragment, as the app would; the last one is followed by finalize_message().
 
-do $$
+create function pg_temp.stream(reply integer, seq integer, length integer) returns void
+language plpgsql
+as $$
 declare
-    reply uuid;
+    reply_id constant uuid := md5(format('reply %s of %s', reply, length));
+    fragment constant text := left(md5(format('%s %s', reply, seq)), 20);
 begin
-    for number in 1..:replies loop
-        reply := gen_random_uuid();
+    insert into public.message_chunks (message_id, seq, session_id, chat_type, content)
+    values (reply_id, seq, :anna_open, 'main', fragment);
 
-        for seq in 1..:fragments loop
-            insert into public.message_chunks (message_id, seq, session_id, chat_type, content)
-            values (reply, seq, :anna_open, 'main', left(gen_random_uuid()::text, 20));
-        end loop;
-
-        perform public.finalize_message(reply);
-    end loop;
+    if seq = length then
+        perform public.finalize_message(reply_id);
+    end if;
 end;
 $$;

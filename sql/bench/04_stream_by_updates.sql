@@ -1,24 +1,21 @@
--- Streams replies by option A of issue 4: each fragment of 20 characters rewrites its message.
--- Parameters: replies, fragments.
+-- Streams a reply by option A of issue 4: each fragment of 20 characters rewrites the message.
+-- Called once for each fragment, as the app would; the last one makes the message final.
 
-do $$
+create function pg_temp.stream(reply integer, seq integer, length integer) returns void
+language plpgsql
+as $$
 declare
-    reply uuid;
+    reply_id constant uuid := md5(format('reply %s of %s', reply, length));
+    fragment constant text := left(md5(format('%s %s', reply, seq)), 20);
 begin
-    for number in 1..:replies loop
-        insert into public.messages (session_id, role, chat_type, content, is_final)
-        values (:anna_open, 'scenario', 'main', '', false)
-        returning id into reply;
-
-        for seq in 1..:fragments loop
-            update public.messages
-            set content = content || left(gen_random_uuid()::text, 20)
-            where id = reply;
-        end loop;
-
+    if seq = 1 then
+        insert into public.messages (id, session_id, role, chat_type, content, is_final)
+        values (reply_id, :anna_open, 'scenario', 'main', fragment, false);
+    else
         update public.messages
-        set is_final = true
-        where id = reply;
-    end loop;
+        set content = content || fragment,
+            is_final = (seq = length)
+        where id = reply_id;
+    end if;
 end;
 $$;

@@ -19,7 +19,7 @@ create table private.repairs (
     constraint repairs_pkey primary key (issue, table_name, row_id)
 );
 comment on table private.repairs is
-'Each row that a fix had to change or remove, as it was before. Nothing is repaired without a row here.';
+'Each row that a fix had to change or remove, as it was before. It may hold personal data, so erasure has to reach it.';
 comment on column private.repairs.issue is 'The number of the fix that repaired the row.';
 comment on column private.repairs.table_name is 'The table in public that the row stood in.';
 comment on column private.repairs.row_id is 'The primary key of the row, as text.';

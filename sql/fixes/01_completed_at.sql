@@ -9,12 +9,42 @@ begin;
 set local lock_timeout = '5s';
 lock table public.sessions in access exclusive mode;
 
+-- Whom the policies bind: the API switches to one of these roles for a client, and nobody else does.
+create function private.is_bound_by_policies() returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select current_setting('role') in ('anon', 'authenticated');
+$$;
+comment on function private.is_bound_by_policies() is
+'Whether the caller is a client, also inside a function that runs as the owner (issues 1, 3 and 4).';
+revoke all on function private.is_bound_by_policies() from public;
+
+-- A moment may be infinite, or so far off that an integer cannot count the seconds.
+create function private.duration_in_seconds(started_at timestamptz, completed_at timestamptz) returns integer
+language sql
+immutable
+parallel safe
+set search_path = ''
+as $$
+    select case
+        when isfinite(started_at)
+            and isfinite(completed_at)
+            and abs(extract(epoch from completed_at) - extract(epoch from started_at)) < 2147483647
+        then extract(epoch from completed_at - started_at)::integer
+    end;
+$$;
+comment on function private.duration_in_seconds(timestamptz, timestamptz) is
+'Seconds from the start of a session to its completion; null where there is no such number (issue 1).';
+revoke all on function private.duration_in_seconds(timestamptz, timestamptz) from public;
+
 with wrong as (
     select sessions.*
     from public.sessions
     where (is_completed and completed_at is null)
         or (not is_completed and (completed_at is not null or duration_seconds is not null))
-        or (is_completed and duration_seconds is distinct from extract(epoch from completed_at - started_at)::integer)
+        or (is_completed and duration_seconds is distinct from private.duration_in_seconds(started_at, completed_at))
 )
 insert into private.repairs (issue, table_name, row_id, before)
 select 1, 'sessions', wrong.id, to_jsonb(wrong)
@@ -25,9 +55,9 @@ set completed_at = case
         when is_completed then coalesce(completed_at, greatest(last_activity_at, started_at))
     end,
     duration_seconds = case
-        when is_completed then extract(
-            epoch from coalesce(completed_at, greatest(last_activity_at, started_at)) - started_at
-        )::integer
+        when is_completed then private.duration_in_seconds(
+            started_at, coalesce(completed_at, greatest(last_activity_at, started_at))
+        )
     end
 where id in (
     select row_id::uuid
@@ -38,6 +68,7 @@ where id in (
 
 create function private.set_session_completion() returns trigger
 language plpgsql
+security definer
 set search_path = ''
 as $$
 begin
@@ -45,11 +76,15 @@ begin
         -- Opened again: the moment of completion is no longer true.
         new.completed_at := null;
     elsif new.is_completed and (tg_op = 'INSERT' or not old.is_completed) then
-        -- The clock, not now(): a completion that waited for a message must not lie before it.
-        new.completed_at := coalesce(new.completed_at, clock_timestamp());
+        -- The clock, not now(): a completion that waited for a message must not lie before it. A client's own
+        -- moment was taken before the wait, so only an import may bring one.
+        new.completed_at := case
+            when new.completed_at is null or private.is_bound_by_policies() then clock_timestamp()
+            else new.completed_at
+        end;
     end if;
 
-    new.duration_seconds := extract(epoch from new.completed_at - new.started_at)::integer;
+    new.duration_seconds := private.duration_in_seconds(new.started_at, new.completed_at);
     return new;
 end;
 $$;

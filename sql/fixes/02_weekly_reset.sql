@@ -1,6 +1,7 @@
 -- 02 · Misaligned weekly reset logic
 -- Locks: profiles, SHARE ROW EXCLUSIVE, while its rows are realigned. Writes wait, reads do not.
 -- Repairs: every week_reset_date that is not the coming Monday 00:00 UTC; a reset that was missed is made up for.
+-- A sign-up that is under way meanwhile still gets the old kind of date, which its first reset aligns.
 
 begin;
 

@@ -6,8 +6,8 @@ begin;
 
 set local lock_timeout = '5s';
 
--- Runs as the owner, because the learner may not be allowed to lock the session. It therefore looks at
--- the caller's own session only: another user's is left to the policy, which refuses it without a word about its state.
+-- Runs as the owner, because a client may not be allowed to lock the session. For a client it therefore looks at
+-- their own sessions only: another user's is left to the policy, which refuses it without a word about its state.
 create function private.require_open_session() returns trigger
 language plpgsql
 security definer
@@ -22,7 +22,7 @@ begin
     into session_is_completed
     from public.sessions
     where sessions.id = new.session_id
-        and sessions.user_id = coalesce((select auth.uid()), sessions.user_id)
+        and case when private.is_bound_by_policies() then sessions.user_id = auth.uid() else true end
     for no key update;
 
     if session_is_completed then
@@ -48,6 +48,7 @@ comment on trigger messages_open_session on public.messages is
 -- Restated from 01: completion is terminal.
 create or replace function private.set_session_completion() returns trigger
 language plpgsql
+security definer
 set search_path = ''
 as $$
 begin
@@ -58,11 +59,15 @@ begin
             detail = format('session %s', old.id),
             hint = 'Start a new session.';
     elsif new.is_completed and (tg_op = 'INSERT' or not old.is_completed) then
-        -- The clock, not now(): a completion that waited for a message must not lie before it.
-        new.completed_at := coalesce(new.completed_at, clock_timestamp());
+        -- The clock, not now(): a completion that waited for a message must not lie before it. A client's own
+        -- moment was taken before the wait, so only an import may bring one.
+        new.completed_at := case
+            when new.completed_at is null or private.is_bound_by_policies() then clock_timestamp()
+            else new.completed_at
+        end;
     end if;
 
-    new.duration_seconds := extract(epoch from new.completed_at - new.started_at)::integer;
+    new.duration_seconds := private.duration_in_seconds(new.started_at, new.completed_at);
     return new;
 end;
 $$;

@@ -23,7 +23,7 @@ create table public.message_chunks (
 comment on table public.message_chunks is
 'Fragments of replies that are still streaming; finalize_message() turns them into one message (issue 4).';
 comment on column public.message_chunks.message_id is 'The id that the finished message will have.';
-comment on column public.message_chunks.seq is 'The place of the fragment in its message, without gaps.';
+comment on column public.message_chunks.seq is 'The place of the fragment in its message, counted from 1 (or 0) without gaps.';
 comment on column public.message_chunks.session_id is 'The session that the reply belongs to.';
 comment on column public.message_chunks.user_id is 'The learner, always taken from the session.';
 comment on column public.message_chunks.chat_type is 'main or helper, the same for all fragments of a message.';
@@ -43,51 +43,83 @@ create policy message_chunks_select_own on public.message_chunks
 comment on policy message_chunks_select_own on public.message_chunks is
 'A learner watches their own replies grow; only the service role writes them (issue 4).';
 
+-- Whoever writes to a reply holds its lock until their transaction ends, so its fragments stand still for everybody
+-- else. A statement sees what was committed before the lock was granted, which a snapshot from earlier would not show.
+create function private.lock_reply(message_id uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = 'a reply cannot be streamed at this isolation level',
+            detail = current_setting('transaction_isolation'),
+            hint = 'Use READ COMMITTED, the default.';
+    end if;
+
+    perform pg_advisory_xact_lock(hashtextextended(lock_reply.message_id::text, 0));
+end;
+$$;
+comment on function private.lock_reply(uuid) is
+'Lets one transaction at a time write to a streamed reply (issue 4).';
+revoke all on function private.lock_reply(uuid) from public;
+
 create function private.check_message_chunk() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
+    earlier public.message_chunks;
     session public.sessions;
-    first_chunk public.message_chunks;
 begin
-    -- Finalizing locks the same row: no fragment can slip in behind the compaction.
+    perform private.lock_reply(new.message_id);
+
+    select chunk.*
+    into earlier
+    from public.message_chunks as chunk
+    where chunk.message_id = new.message_id
+    limit 1;
+
+    if found then
+        if (earlier.session_id, earlier.chat_type) is distinct from (new.session_id, new.chat_type) then
+            raise exception using
+                errcode = 'check_violation',
+                message = 'all fragments of a message belong to one session and one chat',
+                detail = format('message %s', new.message_id),
+                hint = 'Stream each reply under a message_id of its own.';
+        end if;
+
+        new.user_id := earlier.user_id;
+        return new;
+    end if;
+
+    -- The reply begins: it waits for a completion that is under way, and a completion waits for it.
     select sessions.*
     into session
     from public.sessions
     where sessions.id = new.session_id
     for no key update;
 
-    if exists (select from public.messages where messages.id = new.message_id) then
+    if not found then
+        raise exception using
+            errcode = 'foreign_key_violation',
+            message = 'there is no such session',
+            detail = format('session %s', new.session_id),
+            hint = 'Create the session before its replies.';
+    elsif exists (select from public.messages where messages.id = new.message_id) then
         raise exception using
             errcode = 'PT409',
             message = 'the message is finalized and takes no more fragments',
             detail = format('message %s', new.message_id),
             hint = 'Stream the next reply under a new message_id.';
-    end if;
-
-    select chunk.*
-    into first_chunk
-    from public.message_chunks as chunk
-    where chunk.message_id = new.message_id
-    order by chunk.seq
-    limit 1;
-
-    if first_chunk.message_id is null and session.is_completed then
+    elsif session.is_completed then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more replies',
             detail = format('session %s', new.session_id),
             hint = 'Start a new session.';
-    elsif (first_chunk.session_id, first_chunk.chat_type) is distinct from (new.session_id, new.chat_type)
-        and first_chunk.message_id is not null
-    then
-        raise exception using
-            errcode = 'check_violation',
-            message = 'all fragments of a message belong to one session and one chat',
-            detail = format('message %s', new.message_id),
-            hint = 'Stream each reply under a message_id of its own.';
     end if;
 
     new.user_id := session.user_id;
@@ -99,13 +131,13 @@ comment on function private.check_message_chunk() is
 revoke all on function private.check_message_chunk() from public;
 
 create trigger message_chunks_check
-before insert or update on public.message_chunks
+before insert on public.message_chunks
 for each row execute function private.check_message_chunk();
 comment on trigger message_chunks_check on public.message_chunks is
 'Keeps the fragments of a message together and out of completed sessions (issue 4).';
 
--- Restated from 03: a reply that began to stream in time still lands. Only the service role can write the
--- fragments that prove it, and a user message never qualifies.
+-- Restated from 03: a reply that began to stream in time still lands, its fragments prove it. They can be read by
+-- the learner, so the learner must not be able to land another text under the reply's id.
 create or replace function private.require_open_session() returns trigger
 language plpgsql
 security definer
@@ -113,25 +145,30 @@ set search_path = ''
 as $$
 declare
     session_is_completed boolean;
+    is_streaming constant boolean := exists (
+        select
+        from public.message_chunks
+        where message_chunks.message_id = new.id
+    );
 begin
+    if is_streaming and private.is_bound_by_policies() then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a reply is streaming under this id',
+            detail = format('message %s', new.id),
+            hint = 'Send the message under an id of its own, or without one.';
+    end if;
+
     -- The lock makes a completion wait for this message, and this message for a completion.
     -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
     select sessions.is_completed
     into session_is_completed
     from public.sessions
     where sessions.id = new.session_id
-        and sessions.user_id = coalesce((select auth.uid()), sessions.user_id)
+        and case when private.is_bound_by_policies() then sessions.user_id = auth.uid() else true end
     for no key update;
 
-    if session_is_completed and not (
-        new.role <> 'user'
-        and exists (
-            select
-            from public.message_chunks
-            where message_chunks.message_id = new.id
-                and message_chunks.session_id = new.session_id
-        )
-    ) then
+    if session_is_completed and not is_streaming then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
@@ -176,31 +213,23 @@ as $$
 declare
     reply record;
 begin
-    -- Everybody who writes to this message holds the same lock, so the fragments stand still from here on.
-    perform
-    from public.sessions
-    where sessions.id in (
-        select chunk.session_id
-        from public.message_chunks as chunk
-        where chunk.message_id = finalize_message.message_id
-    )
-    for no key update;
-
-    if exists (select from public.messages where messages.id = finalize_message.message_id) then
-        return finalize_message.message_id;
-    end if;
+    perform private.lock_reply(finalize_message.message_id);
 
     select
         (array_agg(chunk.session_id))[1] as session_id,
         min(chunk.chat_type) as chat_type,
         string_agg(chunk.content, '' order by chunk.seq) as content,
         min(chunk.created_at) as began_at,
-        max(chunk.seq) - min(chunk.seq) + 1 - count(*) as missing
+        max(chunk.seq)::bigint - least(min(chunk.seq), 1) + 1 - count(*) as missing
     into reply
     from public.message_chunks as chunk
     where chunk.message_id = finalize_message.message_id;
 
-    if reply.session_id is null then
+    if reply.session_id is null
+        and exists (select from public.messages where messages.id = finalize_message.message_id)
+    then
+        return finalize_message.message_id;
+    elsif reply.session_id is null then
         raise exception using
             errcode = 'PT404',
             message = 'there is nothing to finalize under this message id',
@@ -209,7 +238,7 @@ begin
     elsif reply.missing > 0 then
         raise exception using
             errcode = 'PT409',
-            message = format('%s fragments are missing in the middle of the message', reply.missing),
+            message = format('fragments are missing from the message: %s', reply.missing),
             detail = format('message %s', finalize_message.message_id),
             hint = 'Write the missing fragments, then finalize again; those that arrived are kept.';
     elsif char_length(reply.content) > 8000 then
@@ -220,13 +249,14 @@ begin
             hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
     end if;
 
-    insert into public.messages (id, session_id, role, chat_type, content, timestamp)
+    insert into public.messages (id, session_id, role, chat_type, content, timestamp, created_at)
     values (
         finalize_message.message_id,
         reply.session_id,
         case reply.chat_type when 'main' then 'scenario' else 'helper' end,
         reply.chat_type,
         reply.content,
+        reply.began_at,
         reply.began_at
     );
     delete from public.message_chunks as chunk
@@ -251,11 +281,23 @@ declare
 begin
     delete from public.sessions
     where not is_completed
-        and last_activity_at < now() - interval '7 days';
+        and last_activity_at < now() - interval '7 days'
+        and not exists (
+            select
+            from public.message_chunks
+            where message_chunks.session_id = sessions.id
+                and message_chunks.created_at >= now() - interval '1 day'
+        );
     get diagnostics deleted_count = row_count;
 
+    -- Whole replies only: the beginning of one that still streams may be old.
     delete from public.message_chunks
-    where created_at < now() - interval '1 day';
+    where message_id in (
+        select message_id
+        from public.message_chunks
+        group by message_id
+        having max(created_at) < now() - interval '1 day'
+    );
     get diagnostics orphan_count = row_count;
 
     insert into public.logs (level, event_type, metadata)
@@ -268,7 +310,7 @@ begin
 end;
 $$;
 comment on function public.delete_expired_sessions() is
-'Deletes sessions left open for over 7 days, and fragments that nobody finalized for over a day (issue 4).';
+'Deletes sessions left open for over 7 days, and replies that nobody went on with for over a day (issue 4).';
 revoke all on function public.delete_expired_sessions() from public, anon, authenticated;
 
 commit;

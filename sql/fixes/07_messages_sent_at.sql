@@ -27,31 +27,23 @@ as $$
 declare
     reply record;
 begin
-    -- Everybody who writes to this message holds the same lock, so the fragments stand still from here on.
-    perform
-    from public.sessions
-    where sessions.id in (
-        select chunk.session_id
-        from public.message_chunks as chunk
-        where chunk.message_id = finalize_message.message_id
-    )
-    for no key update;
-
-    if exists (select from public.messages where messages.id = finalize_message.message_id) then
-        return finalize_message.message_id;
-    end if;
+    perform private.lock_reply(finalize_message.message_id);
 
     select
         (array_agg(chunk.session_id))[1] as session_id,
         min(chunk.chat_type) as chat_type,
         string_agg(chunk.content, '' order by chunk.seq) as content,
         min(chunk.created_at) as began_at,
-        max(chunk.seq) - min(chunk.seq) + 1 - count(*) as missing
+        max(chunk.seq)::bigint - least(min(chunk.seq), 1) + 1 - count(*) as missing
     into reply
     from public.message_chunks as chunk
     where chunk.message_id = finalize_message.message_id;
 
-    if reply.session_id is null then
+    if reply.session_id is null
+        and exists (select from public.messages where messages.id = finalize_message.message_id)
+    then
+        return finalize_message.message_id;
+    elsif reply.session_id is null then
         raise exception using
             errcode = 'PT404',
             message = 'there is nothing to finalize under this message id',
@@ -60,7 +52,7 @@ begin
     elsif reply.missing > 0 then
         raise exception using
             errcode = 'PT409',
-            message = format('%s fragments are missing in the middle of the message', reply.missing),
+            message = format('fragments are missing from the message: %s', reply.missing),
             detail = format('message %s', finalize_message.message_id),
             hint = 'Write the missing fragments, then finalize again; those that arrived are kept.';
     elsif char_length(reply.content) > 8000 then
@@ -86,5 +78,8 @@ begin
     return finalize_message.message_id;
 end;
 $$;
+comment on function public.finalize_message(uuid) is
+'Turns the fragments of a streamed reply into one message, in one transaction; a second call changes nothing (issue 4).';
+revoke all on function public.finalize_message(uuid) from public, anon, authenticated;
 
 commit;
