@@ -1,9 +1,10 @@
 """Running the notebooks, and the HTML report made of them."""
 
-import asyncio
+import os
 import re
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -43,49 +44,40 @@ def execute(paths: list[Path]) -> list[Executed]:
     """Run notebooks, two at a time, with a progress bar; the files are not touched."""
     read = [nbformat.read(path, as_version=4) for path in paths]
     total = sum(cell.cell_type == "code" for notebook in read for cell in notebook.cells)
-    with tqdm(total=total, unit=" cells", desc="running the notebooks") as bar:
-        return asyncio.run(_interruptible(_execute_all(list(zip(paths, read, strict=True)), bar.update)))
+    with tqdm(total=total, unit=" cells", desc="running the notebooks") as bar, ThreadPoolExecutor(PARALLEL) as pool:
+        clients = [_client(path, notebook, bar.update) for path, notebook in zip(paths, read, strict=True)]
+        runs = [pool.submit(_execute_one, path, client) for path, client in zip(paths, clients, strict=True)]
+        try:
+            return [run.result() for run in runs]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for client in clients:
+                if client.km and client.km.has_kernel:
+                    os.kill(client.km.provisioner.pid, signal.SIGKILL)
+            raise
 
 
-async def _interruptible(work: Coroutine[None, None, list[Executed]]) -> list[Executed]:
-    """Let Ctrl-C end the kernels in order, whatever their clients make of it."""
-    task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+def _client(path: Path, notebook: NotebookNode, progress: Callable[[], object]) -> NotebookClient:
+    return NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        coalesce_streams=True,
+        on_cell_executed=lambda **_: progress(),
+    )
+
+
+def _execute_one(path: Path, client: NotebookClient) -> Executed:
     try:
-        return await task
-    except BaseException:
-        if task.cancelled() or task.cancelling():
-            raise KeyboardInterrupt from None
-        raise
-
-
-async def _execute_all(jobs: list[tuple[Path, NotebookNode]], progress: Callable[[], object]) -> list[Executed]:
-    slots = asyncio.Semaphore(PARALLEL)
-
-    async def one(path: Path, notebook: NotebookNode) -> Executed:
-        async def count(**_: object) -> None:
-            progress()
-
-        client = NotebookClient(
-            notebook,
-            timeout=CELL_TIMEOUT_S,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(path.parent)}},
-            record_timing=False,
-            coalesce_streams=True,
-            on_cell_executed=count,
-        )
-        async with slots:
-            try:
-                # Whatever a kernel prints past its cells would break the progress bar.
-                await client.async_execute(stdout=DEVNULL, stderr=DEVNULL)
-            except CellExecutionError as error:
-                return Executed(path, notebook, f"{error.ename}: {error.evalue}".splitlines()[0])
-            except (DeadKernelError, TimeoutError) as error:
-                return Executed(path, notebook, str(error).splitlines()[0])
-        return Executed(path, notebook, None)
-
-    return await asyncio.gather(*(one(path, notebook) for path, notebook in jobs))
+        # Whatever a kernel prints past its cells would break the progress bar.
+        client.execute(stdout=DEVNULL, stderr=DEVNULL)
+    except CellExecutionError as error:
+        return Executed(path, client.nb, f"{error.ename}: {error.evalue}".splitlines()[0])
+    except (DeadKernelError, TimeoutError) as error:
+        return Executed(path, client.nb, str(error).splitlines()[0])
+    return Executed(path, client.nb, None)
 
 
 def refresh(runs: list[Executed]) -> None:

@@ -21,19 +21,23 @@ comment on function private.is_bound_by_policies() is
 'Whether the caller is a client, also inside a function that runs as the owner (issues 1, 3 and 4).';
 revoke all on function private.is_bound_by_policies() from public;
 
--- A moment may be infinite, or so far off that an integer cannot count the seconds.
+-- A moment may be infinite, or so far off that an integer cannot count the seconds. In plpgsql, because the planner
+-- may compute a constant cast in SQL before the CASE around it has a say (PostgreSQL 18 does).
 create function private.duration_in_seconds(started_at timestamptz, completed_at timestamptz) returns integer
-language sql
+language plpgsql
 immutable
 parallel safe
 set search_path = ''
 as $$
-    select case
-        when isfinite(started_at)
-            and isfinite(completed_at)
-            and abs(extract(epoch from completed_at) - extract(epoch from started_at)) < 2147483647
-        then extract(epoch from completed_at - started_at)::integer
-    end;
+begin
+    if isfinite(started_at)
+        and isfinite(completed_at)
+        and abs(extract(epoch from completed_at) - extract(epoch from started_at)) < 2147483647
+    then
+        return extract(epoch from completed_at - started_at)::integer;
+    end if;
+    return null;
+end;
 $$;
 comment on function private.duration_in_seconds(timestamptz, timestamptz) is
 'Seconds from the start of a session to its completion; null where there is no such number (issue 1).';
