@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from . import report, server
 from .catalogue import readme_index
@@ -38,9 +39,18 @@ def _require_success(runs: list[report.Executed]) -> None:
 
 def lab() -> None:
     """Open JupyterLab on the start notebook; stop the server when it ends."""
-    as_root = ["--allow-root"] if os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "jupyter", "lab", *as_root, "notebooks/00_start_here.ipynb"]
-    subprocess.run(command, cwd=ROOT)
+    options = [
+        # The checkout and not the notebooks' folder: readers follow links to the SQL files.
+        f"--ServerApp.root_dir={ROOT}",
+        "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
+        # JupyterLab would ask the network for news otherwise.
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    if os.geteuid() == 0:
+        options.append("--allow-root")
+    with suppress(KeyboardInterrupt):
+        subprocess.run([sys.executable, "-m", "jupyter", "lab", *options], cwd=ROOT)
 
 
 def figures() -> None:
