@@ -43,8 +43,7 @@ def lab() -> None:
         # The checkout and not the notebooks' folder: readers follow links to the SQL files.
         f"--ServerApp.root_dir={ROOT}",
         "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
-        # JupyterLab would ask the network for news otherwise.
-        "--LabApp.news_url=None",
+        # No question to the network whether there is a newer JupyterLab.
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
