@@ -1,7 +1,9 @@
 """The catalogue: 46 issues, each fact of them in one place."""
 
+from pathlib import Path
+
 import pytest
-from workbook import catalogue
+from workbook import catalogue, report
 from workbook.errors import WorkbookError
 from workbook.paths import ROOT
 
@@ -27,6 +29,12 @@ def test_touching_is_mutual_or_at_least_known() -> None:
 
 def test_readme_lists_the_issues_as_they_are() -> None:
     assert catalogue.readme_index() in (ROOT / "README.md").read_text()
+
+
+def test_report_that_cannot_be_written() -> None:
+    # Not even root may make a folder there.
+    with pytest.raises(WorkbookError, match=r"^The report cannot be written to /proc/report .+\.$"):
+        report.write_html([], Path("/proc/report"))
 
 
 def test_unknown_names_say_what_there_is() -> None:
