@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from .actors import ADMIN, ANNA, SERVICE
+from .actors import ADMIN, ANNA, SERVICE, Actor
 from .catalogue import issue
 from .concurrency import concurrently
 from .database import Database
@@ -77,6 +77,22 @@ def summary() -> Table:
         (number, issue(number).title, proof.before, "gone", find(number).path.name) for number, proof in sorted(_proofs.items())
     ]
     return Table.of(rows, ["issue", "title", "on v1", "after the fix", "fix"])
+
+
+class _Undo(Exception):
+    """Rolls a transaction back."""
+
+
+def _accepts(database: Database, sql: str, actor: Actor = SERVICE, **values: object) -> bool:
+    """Try a statement and undo it; return whether the database takes it."""
+    try:
+        with database.transaction(actor) as transaction:
+            transaction.run(sql, **values)
+            raise _Undo
+    except _Undo:
+        return True
+    except psycopg.Error:
+        return False
 
 
 def _has_column(database: Database, table: str, column: str) -> bool:
@@ -169,3 +185,121 @@ def messages_have_two_timestamps(database: Database) -> str | None:
     """Look for the two columns that a message's one moment stood in."""
     found = [column for column in ("timestamp", "created_at") if _has_column(database, "messages", column)]
     return f"messages has {' and '.join(found)}" if found else None
+
+
+@check(8)
+def impossible_times_and_counts(database: Database) -> str | None:
+    """Try a session that ends before it starts, and one with -3 messages."""
+    accepted = [
+        what
+        for what, change in {
+            "an end before the start": "completed_at = started_at - interval '1 minute'",
+            "a count of -3": "message_count_main = -3",
+        }.items()
+        if _accepts(database, f"update public.sessions set {change} where id = :anna_done")
+    ]
+    return f"accepted: {' and '.join(accepted)}" if accepted else None
+
+
+def _complete_twice(database: Database) -> None:
+    """Complete Anna's open session from two devices at once."""
+    complete = "update public.sessions set is_completed = true where id = :anna_open"
+    if database.value("select to_regprocedure('private.set_session_completion()') is null"):
+        complete = complete.replace("true", "true, completed_at = now()")
+    with concurrently(database, phone=ANNA, laptop=ANNA) as (phone, laptop):
+        phone(complete)
+        laptop(complete)
+        phone.commit()
+        laptop.commit()
+
+
+@check(9)
+def completion_not_counted(database: Database) -> str | None:
+    """Complete a session from two devices at once: the profile counts one more."""
+    count = "select completed_scenario_count from public.profiles where id = :anna"
+    before = database.value(count)
+    _complete_twice(database)
+    counted = database.value(count) - before
+    return None if counted == 1 else f"one completion counts as {counted}"
+
+
+@check(10)
+def week_counts_wrong(database: Database) -> str | None:
+    """Complete a session in a week whose reset was missed, then delete one: the new week has one completion."""
+    stale = "update public.profiles set current_week_completion_count = 3, week_reset_date = now() - interval '3 days'"
+    database.run(f"{stale} where id = :anna", SERVICE)
+    _complete_twice(database)
+    database.run("delete from public.sessions where id = :anna_open", SERVICE)
+    counted = database.value("select current_week_completion_count from public.profiles where id = :anna")
+    return None if counted == 1 else f"a week with one completion counts {counted}"
+
+
+@check(11)
+def message_not_counted(database: Database) -> str | None:
+    """Add a third kind of chat, as a later migration might: its messages must be counted or refused."""
+    if database.value("select to_regtype('public.chat_type') is null"):
+        database.run("alter table public.messages drop constraint messages_chat_type_check")
+    else:
+        database.run("alter type public.chat_type add value 'grammar'")
+    message = (
+        "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'grammar', 'Dativ?')"
+    )
+    return "a message that no counter counts" if _accepts(database, message) else None
+
+
+@check(12)
+def negative_duration(database: Database) -> str | None:
+    """Restore a row with triggers off, as a backup does."""
+    restore = "set local session_replication_role = replica; update public.sessions set duration_seconds = -600"
+    return "a session of -600 seconds" if _accepts(database, restore, ADMIN) else None
+
+
+@check(13)
+def free_text_columns(database: Database) -> str | None:
+    """Look for text columns where a closed list of values belongs."""
+    found = database.run(
+        """
+        select table_name || '.' || column_name as name
+        from information_schema.columns
+        where table_schema = 'public'
+            and table_name in ('messages', 'message_chunks')
+            and column_name in ('role', 'chat_type')
+            and data_type = 'text'
+        order by 1""",
+        ADMIN,
+    )["name"].tolist()
+    return f"text: {', '.join(found)}" if found else None
+
+
+@check(14)
+def role_in_the_wrong_chat(database: Database) -> str | None:
+    """Let the character speak in the helper chat, and the helper in the main chat."""
+    message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, '{}', '{}', 'Hallo')"
+    wrong = [pair for pair in (("scenario", "helper"), ("helper", "main")) if _accepts(database, message.format(*pair))]
+    return " and ".join(f"{role} in the {chat} chat" for role, chat in wrong) or None
+
+
+@check(15)
+def message_too_long(database: Database) -> str | None:
+    """Send 8001 characters, and then 8000 of two bytes each, which must be taken."""
+    message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', :text)"
+    if _accepts(database, message, text="ü" * 8001):
+        return "a message of 8001 characters"
+    return None if _accepts(database, message, text="ü" * 8000) else "8000 characters are refused"
+
+
+@check(16)
+def emoji_of_any_size(database: Database) -> str | None:
+    """Try an emoji of 65 bytes and an empty one, and then two real ones, which must be taken."""
+    change = "update public.scenarios set emoji = :emoji where id = 1"
+    if any(_accepts(database, change, emoji=emoji) for emoji in ("🛒" * 16 + "!", "")):
+        return "an emoji of 65 bytes or none"
+    real = [emoji for emoji in ("👨‍👩‍👧‍👦", "🧑🏿‍❤️‍💋‍🧑🏿") if not _accepts(database, change, emoji=emoji)]
+    return f"real emoji are refused: {' '.join(real)}" if real else None
+
+
+@check(17)
+def doubled_title(database: Database) -> str | None:
+    """Give a second scenario the title of the first."""
+    change = "update public.scenarios set title = (select title from public.scenarios where id = 1) where id = 2"
+    return "two scenarios with one title" if _accepts(database, change) else None

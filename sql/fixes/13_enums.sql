@@ -1,0 +1,90 @@
+-- 13 · Messages use free-text enums
+-- Locks: messages and message_chunks, ACCESS EXCLUSIVE, while both are rewritten with all their indexes. Reads and writes wait.
+-- Repairs: nothing: v1's checks allow the same values.
+
+begin;
+
+set local lock_timeout = '5s';
+lock table public.messages, public.message_chunks in access exclusive mode;
+
+create type public.message_role as enum ('user', 'scenario', 'helper');
+comment on type public.message_role is 'Who speaks (issue 13).';
+create type public.chat_type as enum ('main', 'helper');
+comment on type public.chat_type is 'Which of the two chats of a session (issue 13).';
+
+-- The checks compare the columns with text, which an enum has no operator for.
+alter table public.messages
+    drop constraint messages_role_check,
+    drop constraint messages_chat_type_check,
+    alter column role type public.message_role using role::public.message_role,
+    alter column chat_type type public.chat_type using chat_type::public.chat_type;
+
+alter table public.message_chunks
+    drop constraint message_chunks_chat_type_known,
+    alter column chat_type type public.chat_type using chat_type::public.chat_type;
+
+-- Restated from 07: what was text is an enum now.
+create or replace function public.finalize_message(message_id uuid) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    reply record;
+begin
+    perform private.lock_reply(finalize_message.message_id);
+
+    select
+        (array_agg(chunk.session_id))[1] as session_id,
+        min(chunk.chat_type) as chat_type,
+        string_agg(chunk.content, '' order by chunk.seq) as content,
+        min(chunk.created_at) as began_at,
+        max(chunk.seq)::bigint - least(min(chunk.seq), 1) + 1 - count(*) as missing
+    into reply
+    from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    if reply.session_id is null
+        and exists (select from public.messages where messages.id = finalize_message.message_id)
+    then
+        return finalize_message.message_id;
+    elsif reply.session_id is null then
+        raise exception using
+            errcode = 'PT404',
+            message = 'there is nothing to finalize under this message id',
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the fragments into message_chunks first.';
+    elsif reply.missing > 0 then
+        raise exception using
+            errcode = 'PT409',
+            message = format('fragments are missing from the message: %s', reply.missing),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Write the missing fragments, then finalize again; those that arrived are kept.';
+    elsif char_length(reply.content) > 8000 then
+        raise exception using
+            errcode = 'PT413',
+            message = format('the message has %s characters, and 8000 are allowed', char_length(reply.content)),
+            detail = format('message %s', finalize_message.message_id),
+            hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
+    end if;
+
+    insert into public.messages (id, session_id, role, chat_type, content, sent_at)
+    values (
+        finalize_message.message_id,
+        reply.session_id,
+        case reply.chat_type when 'main' then 'scenario'::public.message_role else 'helper'::public.message_role end,
+        reply.chat_type,
+        reply.content,
+        reply.began_at
+    );
+    delete from public.message_chunks as chunk
+    where chunk.message_id = finalize_message.message_id;
+
+    return finalize_message.message_id;
+end;
+$$;
+comment on function public.finalize_message(uuid) is
+'Turns the fragments of a streamed reply into one message, in one transaction; a second call changes nothing (issue 4).';
+revoke all on function public.finalize_message(uuid) from public, anon, authenticated;
+
+commit;
