@@ -59,7 +59,7 @@ class TestUrl:
 
     def test_that_cannot_be_read_reaches_the_reader_of_pytest(self) -> None:
         result = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_catalogue.py"],
+            [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "tests/test_catalogue.py"],
             cwd=server.ROOT,
             env={**os.environ, "DATABASE_URL": "nonsense"},
             capture_output=True,

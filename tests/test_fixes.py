@@ -166,8 +166,10 @@ class TestMisuse:
             outcomes = sorted(pool.map(attempt, range(2)))
         assert outcomes == ["Fix 01 is applied to this database already; take a fresh clone to see it again.", "applied"]
 
-    def test_gives_up_when_it_cannot_get_its_lock(self) -> None:
+    def test_gives_up_when_it_cannot_get_its_lock(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         database = clone(0)
+        hurried = {fix.path.name: fix.text.replace("lock_timeout = '5s'", "lock_timeout = '50ms'") for fix in FIXES[:2]}
+        use(monkeypatch, fixes_in(tmp_path, hurried))
         with database.connect() as reader, reader.transaction():
             reader.execute("select from public.sessions")
             with pytest.raises(WorkbookError, match="55P03"):

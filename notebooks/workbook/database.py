@@ -187,12 +187,11 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
         raise WorkbookError(f"There is no data set {data!r}; take one of {', '.join(DATA_SETS)}.")
     if state != "v1" and not isinstance(state, int):
         raise WorkbookError(f'There is no state {state!r}; take "v1" or the number of a fix.')
-    if state != "v1":
-        fixes.find(state)
+    number = V1 if state == "v1" else fixes.find(state).number
     with _clear_errors():
-        database = Database(_create(_template(data)))
-    if state != "v1":
-        database.apply_up_to(state)
+        database = Database(_create(_template(data, number - (number - V1) % TEMPLATE_STEP)))
+    if number != V1:
+        database.apply_up_to(number)
     return database
 
 
@@ -289,22 +288,33 @@ def _create(template: str | None) -> str:
 def _template_version() -> str:
     """Return what tells this day's templates of these SQL files from all others: seed rows are dated from today."""
     digest = hashlib.sha256(datetime.now(UTC).date().isoformat().encode())
-    for path in sorted([*SQL.glob("platform/*.sql"), *SQL.glob("v1/*.sql"), *DATA.glob("*.*")]):
+    for path in sorted([*SQL.glob("platform/*.sql"), *SQL.glob("v1/*.sql"), *SQL.glob("fixes/*.sql"), *DATA.glob("*.*")]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:8]
 
 
-def _template(data: str) -> str:
-    """Return the template that holds v1 with this data set, building it where it is missing."""
-    name = f"{PREFIX}t_{_template_version()}_{data}"
+V1 = -1
+"""Stands for v1 where a state is a number: that of the last fix."""
+
+TEMPLATE_STEP = 5
+"""Every how many fixes a state is kept as a template: each takes 8 MB of disk, each fix some milliseconds."""
+
+
+def _template(data: str, number: int) -> str:
+    """Return the template with this data set and the fixes up to this one, building it where it is missing."""
+    name = f"{PREFIX}t_{_template_version()}_{data}_{'v1' if number == V1 else number}"
     _sweep_once()
     with _maintenance() as connection:
         # Several kernels may want the same template at once: the first builds it, the others wait.
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
         if not _exists(connection, name):
-            connection.execute((SQL / "platform" / "roles.sql").read_text())
-            unfinished = _create(None)
-            _fill(Database(unfinished), data)
+            if number == V1:
+                connection.execute((SQL / "platform" / "roles.sql").read_text())
+                unfinished = _create(None)
+                _fill(Database(unfinished), data)
+            else:
+                unfinished = _create(_template(data, number - TEMPLATE_STEP))
+                Database(unfinished).apply_up_to(number)
             # Renamed only when it is whole: an interrupted build leaves a clone, which the next run sweeps.
             try:
                 connection.execute(f'alter database "{unfinished}" rename to "{name}"')
