@@ -8,7 +8,7 @@ from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
 from .errors import WorkbookError
 from .fixes import Applied, show_sql, sql
-from .measure import dead_rows, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
+from .measure import dead_rows, heap_only, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
 from .plans import plan
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "compare",
     "concurrently",
     "dead_rows",
+    "heap_only",
     "interleaved_ms",
     "issue",
     "issue_map",

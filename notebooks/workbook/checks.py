@@ -13,6 +13,8 @@ from .concurrency import concurrently
 from .database import Database
 from .errors import WorkbookError
 from .fixes import find
+from .measure import heap_only
+from .plans import plan
 from .tables import Table
 
 Check = Callable[[Database], str | None]
@@ -93,6 +95,32 @@ def _accepts(database: Database, sql: str, actor: Actor = SERVICE, **values: obj
         return True
     except psycopg.Error:
         return False
+
+
+def _has_index(database: Database, table: str, *columns: str, method: str = "btree") -> bool:
+    """Tell whether an index of a table begins with these columns."""
+    return database.value(
+        """
+        select exists (
+            select
+            from pg_index
+            join pg_class as index on index.oid = indexrelid
+            join pg_am on pg_am.oid = index.relam
+            where indrelid = cast(:table_name as regclass)
+                and amname = :method
+                and (
+                    select array_agg(attname::text order by place)
+                    from unnest(indkey::smallint[]) with ordinality as key (attnum, place)
+                    join pg_attribute on attrelid = indrelid and pg_attribute.attnum = key.attnum
+                    where place <= :width
+                ) = :columns
+        )""",
+        ADMIN,
+        table_name=f"public.{table}",
+        method=method,
+        width=len(columns),
+        columns=list(columns),
+    )
 
 
 def _has_column(database: Database, table: str, column: str) -> bool:
@@ -303,3 +331,59 @@ def doubled_title(database: Database) -> str | None:
     """Give a second scenario the title of the first."""
     change = "update public.scenarios set title = (select title from public.scenarios where id = 1) where id = 2"
     return "two scenarios with one title" if _accepts(database, change) else None
+
+
+@check(18)
+def policy_asks_per_row(database: Database) -> str | None:
+    """Read one's own messages: without a look into sessions, with one call of auth.uid(), through an index."""
+    if "sessions" in plan(database, "select count(*) from public.messages", ANNA)["on"].tolist():
+        return "the policy on messages reads sessions"
+    policies = database.run("select coalesce(qual, with_check) as rule from pg_policies where tablename = 'messages'", ADMIN)[
+        "rule"
+    ]
+    if not all("( SELECT auth.uid()" in rule for rule in policies):
+        return "the policy on messages calls auth.uid() for each row"
+    if not _has_index(database, "messages", "user_id"):
+        return "no index finds a learner's messages"
+    columns, values = "session_id, user_id, role, chat_type, content", ":ben_open, :anna, 'user', 'main', 'x'"
+    forged = f"insert into public.messages ({columns}) values ({values})"
+    return "a learner writes into another's session" if _accepts(database, forged, ANNA) else None
+
+
+@check(19)
+def session_logs_not_indexed(database: Database) -> str | None:
+    """Look for an index that finds the logs of one session, newest first."""
+    return None if _has_index(database, "logs", "session_id", "created_at") else "no index finds the logs of one session"
+
+
+@check(20)
+def scenario_history_not_indexed(database: Database) -> str | None:
+    """Look for an index that finds a learner's completions of one scenario, in order."""
+    found = _has_index(database, "sessions", "user_id", "scenario_id", "completed_at")
+    return None if found else "no index finds a learner's history of one scenario"
+
+
+@check(21)
+def pages_not_stable(database: Database) -> str | None:
+    """Look for indexes in the order of the pages, down to the id that decides between messages of one instant."""
+    at = "timestamp" if _has_column(database, "messages", "timestamp") else "sent_at"
+    orders = (("session_id", at, "id"), ("session_id", "chat_type", at, "id"))
+    missing = [order for order in orders if not _has_index(database, "messages", *order)]
+    return f"{len(missing)} of 2 page orders have no index" if missing else None
+
+
+@check(22)
+def counting_touches_indexes(database: Database) -> str | None:
+    """Send forty messages into one session: nine of ten counter updates must leave the indexes alone."""
+    message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'Ja')"
+    before = heap_only(database, "public.sessions")
+    for _ in range(40):
+        database.run(message, SERVICE)
+    updates, untouched = (now - was for now, was in zip(heap_only(database, "public.sessions"), before, strict=True))
+    return f"{updates - untouched} of {updates} counter updates write to the indexes" if untouched < 0.9 * updates else None
+
+
+@check(23)
+def metadata_not_indexed(database: Database) -> str | None:
+    """Look for an index over the contents of the logs' metadata."""
+    return None if _has_index(database, "logs", "metadata", method="gin") else "no index looks into metadata"

@@ -114,6 +114,17 @@ where oid = any (%s::regclass[])
 """
 
 
+def heap_only(database: Database, table: str) -> tuple[int, int]:
+    """Return how many updates a table has seen so far, and how many of them touched no index (heap-only tuples)."""
+    dead_rows(database, table)
+    found = database.run(
+        "select pg_stat_get_tuples_updated(oid) as updates, pg_stat_get_tuples_hot_updated(oid) as heap_only"
+        " from pg_class where oid = cast(:table_name as regclass)",
+        table_name=table,
+    )
+    return int(found["updates"].iloc[0]), int(found["heap_only"].iloc[0])
+
+
 def size_bytes(database: Database, *tables: str, actor: Actor = OWNER) -> int:
     """Return the size of tables with their indexes and TOAST, in bytes."""
     return sum(int(database.value("select pg_total_relation_size(cast(:t as regclass))", actor, t=table)) for table in tables)

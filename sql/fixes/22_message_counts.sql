@@ -1,0 +1,72 @@
+-- 22 · Hot row updates on sessions from message counts
+-- Locks: messages and sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+lock table public.messages, public.sessions in access exclusive mode;
+
+-- One update a statement and session, not one a message; and one that changes no indexed column, so that PostgreSQL
+-- can keep it on the page without touching an index (a heap-only tuple). last_activity_at is indexed, for the clean-up
+-- of sessions idle for a week: to the minute is close enough for that.
+create function private.count_messages() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if exists (select from added where chat_type not in ('main', 'helper')) then
+        raise exception using
+            errcode = 'check_violation',
+            message = format(
+                'no counter counts messages of the chat type %s',
+                (select min(chat_type::text) from added where chat_type not in ('main', 'helper'))
+            ),
+            hint = 'Add a counter for the new chat type before the first message of it.';
+    end if;
+
+    update public.sessions
+    set message_count_main = message_count_main + counted.main,
+        message_count_helper = message_count_helper + counted.helper,
+        last_activity_at = case
+            when last_activity_at < now() - interval '1 minute' then now()
+            else last_activity_at
+        end
+    from (
+        select
+            session_id,
+            count(*) filter (where chat_type = 'main') as main,
+            count(*) filter (where chat_type = 'helper') as helper
+        from added
+        group by session_id
+    ) as counted
+    where sessions.id = counted.session_id;
+    return null;
+end;
+$$;
+comment on function private.count_messages() is
+'Counts the messages of one statement in their sessions (issue 22), and refuses those that no counter is for (issue 11).';
+revoke all on function private.count_messages() from public;
+
+drop trigger increment_session_message_count on public.messages;
+drop function private.increment_message_count();
+
+create trigger messages_count
+after insert on public.messages
+referencing new table as added
+for each statement execute function private.count_messages();
+comment on trigger messages_count on public.messages is
+'Keeps message_count_main and message_count_helper (issue 22).';
+
+-- A counter's update need not ask whether the session is completed.
+create or replace trigger sessions_completion
+before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
+for each row execute function private.set_session_completion();
+comment on trigger sessions_completion on public.sessions is
+'Sets completed_at and duration_seconds, so that no client has to (issue 1).';
+
+-- Room on each page for the next version of a row.
+alter table public.sessions set (fillfactor = 80);
+
+commit;
