@@ -134,6 +134,9 @@ def issue_map() -> Chart:
 
 
 def _head(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle; both have to fit on one line."""
+    if len(title) > 85 or len(subtitle) > 110:
+        raise ValueError("a chart's title has 85 characters at the most, its subtitle 110")
     inches = figure.get_figheight()
     figure.text(0.015, 1 - 0.12 / inches, title, ha="left", va="top", fontsize=13, fontweight="bold")
     figure.text(0.015, 1 - 0.42 / inches, subtitle, ha="left", va="top", fontsize=10, color="#555555")

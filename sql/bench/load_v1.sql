@@ -1,5 +1,5 @@
--- Fills v1 for measurements: as many learners as asked for, each with one completed session of 100 messages and as many
--- logs. Triggers are off, as in a restore. Parameter: learners.
+-- Fills v1 for measurements: as many learners as asked for, each with one completed session of 100 messages and 20 logs.
+-- Triggers are off, as in a restore. Parameter: learners.
 
 set local session_replication_role = replica;
 
@@ -44,8 +44,8 @@ select
     'api_call_completed',
     md5('learner ' || n)::uuid,
     md5('session ' || n)::uuid,
-    jsonb_build_object('code', format('E%s', (n * 100 + seq) % 5000), 'attempt', seq % 3, 'model', 'large'),
+    jsonb_build_object('code', format('E%s', (n * 20 + seq) % 1000), 'attempt', seq % 3, 'model', 'large'),
     moment
 from generate_series(1, :learners) as n
-cross join generate_series(1, 100) as seq
-cross join lateral (select now() - make_interval(mins => 20 + n % 40000, secs => 100 - seq) as moment) as start;
+cross join generate_series(1, 20) as seq
+cross join lateral (select now() - make_interval(mins => 20 + n % 40000, secs => 20 - seq) as moment) as start;
