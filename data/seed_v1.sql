@@ -55,3 +55,11 @@ from (values
     (4, :ben_open, 'scenario', 'main', 'So, junger Mensch, mit allem und scharf?'),
     (5, :ben_open, 'user', 'main', 'Ohne Zwiebeln, bitte.')
 ) as line (minute, session_id, role, chat_type, content);
+
+-- The trigger dates a session's last activity from the moment of loading; it was the last message.
+update public.sessions
+set last_activity_at = (
+        select max(timestamp)
+        from public.messages
+        where session_id = sessions.id
+    );
