@@ -2,7 +2,7 @@
 
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .catalogue import chapters, claims_against_counts, issue, issue_table
-from .charts import compare, issue_map
+from .charts import compare, issue_map, privilege_grid
 from .checks import Proof, look, prove, summary
 from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
@@ -10,6 +10,10 @@ from .errors import WorkbookError
 from .fixes import Applied, show_sql, sql
 from .measure import dead_rows, heap_only, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
 from .plans import plan
+from .privileges import compare as compare_privileges
+from .privileges import expected as expected_privileges
+from .privileges import try_all as try_privileges
+from .scores import Scoreboard, scoreboard
 
 __all__ = [
     "ADMIN",
@@ -23,6 +27,7 @@ __all__ = [
     "Database",
     "Proof",
     "Refusal",
+    "Scoreboard",
     "Side",
     "Step",
     "WorkbookError",
@@ -30,8 +35,10 @@ __all__ = [
     "claims_against_counts",
     "clone",
     "compare",
+    "compare_privileges",
     "concurrently",
     "dead_rows",
+    "expected_privileges",
     "heap_only",
     "interleaved_ms",
     "issue",
@@ -40,13 +47,16 @@ __all__ = [
     "look",
     "medians",
     "plan",
+    "privilege_grid",
     "prove",
     "ratio",
     "rows",
+    "scoreboard",
     "seconds",
     "show_sql",
     "size_bytes",
     "sql",
     "summary",
+    "try_privileges",
     "wal_bytes",
 ]

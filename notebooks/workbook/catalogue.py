@@ -1,4 +1,4 @@
-"""The review's 46 issues, read from data/: every list and count of them in the workbook comes from here."""
+"""The review's 46 issues and the seven beyond, read from data/: every list and count of them comes from here."""
 
 import csv
 from dataclasses import dataclass
@@ -45,8 +45,21 @@ class Category:
 
 @cache
 def all_issues() -> tuple[Issue, ...]:
-    """Return the issues in the review's order."""
-    with open(DATA / "issues.csv", newline="") as file:
+    """Return the review's issues, in its order."""
+    return _read("issues.csv")
+
+
+@cache
+def beyond() -> tuple[Issue, ...]:
+    """Return the flaws that the review does not mention, numbered on from it."""
+    return _read("beyond.csv")
+
+
+BEYOND_NOTEBOOK = "08_beyond"
+
+
+def _read(name: str) -> tuple[Issue, ...]:
+    with open(DATA / name, newline="") as file:
         return tuple(
             Issue(
                 int(row["number"]),
@@ -79,34 +92,37 @@ def issue(number: int) -> Issue:
     Raises:
         WorkbookError: there is none with this number.
     """
-    for candidate in all_issues():
+    for candidate in (*all_issues(), *beyond()):
         if candidate.number == number:
             return candidate
-    raise WorkbookError(f"There is no issue {number}; the review has 1 to {len(all_issues())}.")
+    raise WorkbookError(
+        f"There is no issue {number}; the review has 1 to {len(all_issues())}, and beyond it are {beyond()[0].number} to "
+        f"{beyond()[-1].number}."
+    )
 
 
 def issue_table(category: str | None = None) -> Table:
     """Return the issues, of one category or all: number, title, severity, tags, symptom."""
     rows = [
         (issue.number, issue.title, issue.severity, " ".join(f"#{tag}" for tag in issue.tags), issue.symptom)
-        for issue in all_issues()
+        for issue in (all_issues() if category is None else (*all_issues(), *beyond()))
         if category in (None, issue.category)
     ]
     if not rows:
-        raise WorkbookError(
-            f"There is no category {category!r}; the review has {', '.join(entry.name for entry in all_categories())}."
-        )
+        names = [entry.name for entry in all_categories()] + [beyond()[0].category]
+        raise WorkbookError(f"There is no category {category!r}; take one of {', '.join(names)}.")
     return Table.of(rows, ["issue", "title", "severity", "tags", "symptom"])
 
 
 def chapters() -> Markdown:
     """Show the notebooks with their issues, in reading order, with links to those that are there."""
     lines = ["| notebook | issues | of high severity |", "|---|---|---|"]
-    for category in all_categories():
-        issues = [issue for issue in all_issues() if issue.category == category.name]
-        name = f"{category.notebook[:2]} · {category.name}"
-        if (NOTEBOOKS / f"{category.notebook}.ipynb").exists():
-            name = f"[{name}]({category.notebook}.ipynb)"
+    notebooks = [(category.name, category.notebook) for category in all_categories()]
+    for category, notebook in [*notebooks, (beyond()[0].category, BEYOND_NOTEBOOK)]:
+        issues = [issue for issue in (*all_issues(), *beyond()) if issue.category == category]
+        name = f"{notebook[:2]} · {category}"
+        if (NOTEBOOKS / f"{notebook}.ipynb").exists():
+            name = f"[{name}]({notebook}.ipynb)"
         high = " ".join(str(issue.number) for issue in issues if issue.severity == "high")
         lines.append(f"| {name} | {issues[0].number}–{issues[-1].number} | {high} |")
     return Markdown("\n".join(lines))
@@ -142,10 +158,10 @@ def _beside(counted: int, claimed: int) -> str:
 
 def readme_index() -> str:
     """Return the README's table of issues, in Markdown, with a link to each notebook and fix file that exists."""
-    notebooks = {category.name: category.notebook for category in all_categories()}
+    notebooks = {category.name: category.notebook for category in all_categories()} | {beyond()[0].category: BEYOND_NOTEBOOK}
     files = {fix.number: fix for fix in fixes.all_fixes()}
     lines = ["| # | issue | severity | what one sees | fix |", "|---:|---|---|---|---|"]
-    for issue in all_issues():
+    for issue in (*all_issues(), *beyond()):
         notebook = f"notebooks/{notebooks[issue.category]}.ipynb"
         fix = files.get(issue.number)
         title = f"[{issue.title}]({notebook})" if fix else issue.title

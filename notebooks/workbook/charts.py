@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import fixes
 from .catalogue import SEVERITIES, all_categories, all_issues
+from .tables import Table
 
 BEFORE = "#D55E00"
 AFTER = "#0072B2"
@@ -129,6 +130,99 @@ def issue_map() -> Chart:
             figure,
             f"{len(issues)} issues in {len(categories)} categories, {high} of high severity",
             f"One tile an issue, {state}",
+        )
+        return Chart(figure)
+
+
+def _tile(x: float, y: float, color: str, *, filled: bool) -> FancyBboxPatch:
+    """Return a small rounded tile for a grid whose cells are one wide and one high."""
+    return FancyBboxPatch(
+        (x + 0.12, y + 0.12),
+        0.76,
+        0.76,
+        boxstyle="round,pad=0,rounding_size=0.15",
+        facecolor=color if filled else "white",
+        edgecolor=color,
+        linewidth=1.2,
+    )
+
+
+def scoreboard(results: dict[str, dict[int, str | None]], titles: dict[int, str]) -> Chart:
+    """Draw which database shows which flaw: a row an issue, a column a database, in two halves side by side.
+
+    Args:
+        results: what each issue's check saw, or None, by issue, by database.
+        titles: what to call each issue.
+    """
+    numbers = list(titles)
+    half = -(-len(numbers) // 2)
+    pitch = 1.9
+    names = list(results)
+    shows = {name: sum(seen is not None for seen in found.values()) for name, found in results.items()}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(13, 1.6 + 0.235 * half))
+        for ax, part in zip(figure.subplots(1, 2), (numbers[:half], numbers[half:]), strict=True):
+            for row, number in enumerate(part):
+                for column, name in enumerate(names):
+                    is_seen = results[name][number] is not None
+                    color, mark = (BEFORE, "×") if is_seen else (AFTER, "✓")
+                    ax.add_patch(_tile(pitch * column, row, color, filled=not is_seen))
+                    ink = color if is_seen else "white"
+                    ax.text(
+                        pitch * column + 0.5, row + 0.52, mark, ha="center", va="center", fontsize=9, color=ink, fontweight="bold"
+                    )
+                ax.text(pitch * len(names) + 0.6, row + 0.5, f"{number}", ha="right", va="center", fontsize=9.5, color="#555555")
+                ax.text(pitch * len(names) + 1, row + 0.5, titles[number], ha="left", va="center", fontsize=9.5)
+            for column, name in enumerate(names):
+                ax.text(pitch * column + 0.5, -0.15, name.replace(" ", "\n"), ha="center", va="bottom", fontsize=9)
+            ax.set_xlim(-0.3, 26)
+            ax.set_ylim(half, -1.6)
+            ax.set_axis_off()
+        last, middle, first = (shows[name] for name in (names[-1], names[1], names[0]))
+        _head(
+            figure,
+            f"{names[-1]} shows {last or 'none'} of the {len(numbers)} flaws, the review's own SQL leaves {middle}",
+            f"× the issue's check sees the flaw, ✓ it does not; {names[0]} shows {first}; every cell run just now",
+        )
+        return Chart(figure)
+
+
+OUTCOMES = {"allowed": (AFTER, True, "✓"), "no row": (LIMIT, False, "0"), "refused": (BEFORE, False, "×")}
+
+
+def privilege_grid(attempts: Table) -> Chart:
+    """Draw what everybody may do to one learner's rows: a row a table, a group of columns a visitor.
+
+    Args:
+        attempts: table, command, visitor and outcome of each; see `privileges.try_all`.
+    """
+    tables, visitors, commands = (list(dict.fromkeys(attempts[column])) for column in ("table", "visitor", "command"))
+    width = len(commands) + 0.8
+    with rc_context(STYLE):
+        figure = Figure(figsize=(12, 2.1 + 0.36 * len(tables)))
+        ax = figure.subplots()
+        for table, command, visitor, outcome in attempts.itertuples(index=False):
+            x, y = visitors.index(visitor) * width + commands.index(command), tables.index(table)
+            color, filled, mark = OUTCOMES[outcome]
+            ax.add_patch(_tile(x, y, color, filled=filled))
+            ink = "white" if filled else color
+            ax.text(x + 0.5, y + 0.52, mark, ha="center", va="center", fontsize=10, color=ink, fontweight="bold")
+        for place, visitor in enumerate(visitors):
+            ax.text(place * width + len(commands) / 2, -0.85, visitor, ha="center", va="bottom", fontsize=11, fontweight="bold")
+            for column, command in enumerate(commands):
+                ax.text(place * width + column + 0.5, -0.15, command[:3], ha="center", va="bottom", fontsize=9, color="#555555")
+        ax.set_xlim(-0.2, len(visitors) * width)
+        ax.set_ylim(len(tables), -1.7)
+        ax.set_yticks([row + 0.5 for row in range(len(tables))], tables)
+        ax.set_xticks([])
+        ax.tick_params(left=False)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        allowed = int((attempts["outcome"] == "allowed").sum())
+        _head(
+            figure,
+            f"Of {len(attempts)} statements on Anna's rows, {allowed} are allowed",
+            "✓ allowed, 0 runs and finds no row, × refused; each tried and undone; sel ins upd del tru = the five commands",
         )
         return Chart(figure)
 

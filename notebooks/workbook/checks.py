@@ -1,13 +1,15 @@
 """One check for each issue: does this database show the flaw? Proofs and the scoreboard use the same one."""
 
 import io
+import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
 import psycopg
 
-from .actors import ADMIN, ANNA, SERVICE, Actor
+from . import privileges
+from .actors import ADMIN, ANNA, ANON, NAMES, OWNER, SERVICE, Actor
 from .catalogue import issue
 from .concurrency import concurrently
 from .database import Database
@@ -97,6 +99,15 @@ def _accepts(database: Database, sql: str, actor: Actor = SERVICE, **values: obj
         return False
 
 
+_MESSAGE = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'Ja, gern.')"
+"""A message of Anna's, as a client sends it."""
+
+
+def _assistant(database: Database) -> str:
+    """Return the role that the character speaks in: v1 calls it scenario."""
+    return "assistant" if _accepts(database, _MESSAGE.replace("'user'", "'assistant'")) else "scenario"
+
+
 def _has_index(database: Database, table: str, *columns: str, method: str = "btree") -> bool:
     """Tell whether an index of a table begins with these columns."""
     return database.value(
@@ -137,7 +148,10 @@ def _has_column(database: Database, table: str, column: str) -> bool:
 def completion_without_moment(database: Database) -> str | None:
     """Complete a session by update, and insert one that is already completed: both need a completed_at."""
     database.run("update public.sessions set is_completed = true where id = :anna_open", ANNA)
-    database.run("insert into public.sessions (user_id, scenario_id, is_completed) values (:ben, 1, true)", SERVICE)
+    try:
+        database.run("insert into public.sessions (user_id, scenario_id, is_completed) values (:ben, 1, true)", SERVICE)
+    except psycopg.errors.CheckViolation:
+        return "an inserted completion is refused, not dated"
     missing = database.value("select count(*) from public.sessions where is_completed and completed_at is null")
     return f"{missing} completed sessions without completed_at" if missing else None
 
@@ -162,7 +176,7 @@ def message_after_completion(database: Database) -> str | None:
     """Send a message while the session's completion is under way, and another when it is done."""
     message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'Halt!')"
     with concurrently(database, app=ANNA, phone=ANNA) as (app, phone):
-        app("update public.sessions set is_completed = true, completed_at = now() where id = :anna_open")
+        app(_completion(database))
         racing = phone(message)
         app.commit()
         phone.commit()
@@ -229,11 +243,16 @@ def impossible_times_and_counts(database: Database) -> str | None:
     return f"accepted: {' and '.join(accepted)}" if accepted else None
 
 
+def _completion(database: Database) -> str:
+    """Return how a client completes Anna's open session: in v1 it has to bring the moment along."""
+    needs_moment = database.value("select to_regprocedure('private.set_session_completion()') is null")
+    moment = ", completed_at = now()" if needs_moment else ""
+    return f"update public.sessions set is_completed = true{moment} where id = :anna_open"
+
+
 def _complete_twice(database: Database) -> None:
     """Complete Anna's open session from two devices at once."""
-    complete = "update public.sessions set is_completed = true where id = :anna_open"
-    if database.value("select to_regprocedure('private.set_session_completion()') is null"):
-        complete = complete.replace("true", "true, completed_at = now()")
+    complete = _completion(database)
     with concurrently(database, phone=ANNA, laptop=ANNA) as (phone, laptop):
         phone(complete)
         laptop(complete)
@@ -257,9 +276,12 @@ def week_counts_wrong(database: Database) -> str | None:
     stale = "update public.profiles set current_week_completion_count = 3, week_reset_date = now() - interval '3 days'"
     database.run(f"{stale} where id = :anna", SERVICE)
     _complete_twice(database)
+    count = "select current_week_completion_count from public.profiles where id = :anna"
+    counted = database.value(count)
+    if counted != 1:
+        return f"a week with one completion counts {counted}"
     database.run("delete from public.sessions where id = :anna_open", SERVICE)
-    counted = database.value("select current_week_completion_count from public.profiles where id = :anna")
-    return None if counted == 1 else f"a week with one completion counts {counted}"
+    return None if database.value(count) == 1 else "deleting a session frees a place in the week"
 
 
 @check(11)
@@ -375,7 +397,7 @@ def pages_not_stable(database: Database) -> str | None:
 @check(22)
 def counting_touches_indexes(database: Database) -> str | None:
     """Send forty messages into one session: nine of ten counter updates must leave the indexes alone."""
-    message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'Ja')"
+    message = _MESSAGE.replace("'user'", f"'{_assistant(database)}'")
     before = heap_only(database, "public.sessions")
     for _ in range(40):
         database.run(message, SERVICE)
@@ -387,3 +409,472 @@ def counting_touches_indexes(database: Database) -> str | None:
 def metadata_not_indexed(database: Database) -> str | None:
     """Look for an index over the contents of the logs' metadata."""
     return None if _has_index(database, "logs", "metadata", method="gin") else "no index looks into metadata"
+
+
+@check(24)
+def clients_may_write_logs(database: Database) -> str | None:
+    """Look whether a client holds INSERT on logs; the service role must be able to write them."""
+    if database.value("select has_table_privilege('authenticated', 'public.logs', 'insert')"):
+        return "clients hold INSERT on logs"
+    log = "insert into public.logs (level, event_type) values ('info', 'user_logout')"
+    return None if _accepts(database, log) else "the service role cannot write logs"
+
+
+@check(25)
+def profile_without_address(database: Database) -> str | None:
+    """Sign somebody up with no address, an empty one and a blank one, and then with a real one, which must do."""
+    sign_up = "insert into auth.users (id, email) values (:cem, :email)"
+    names = {None: "null", "": "empty", " \t": "blank"}
+    taken = [name for email, name in names.items() if _accepts(database, sign_up, ADMIN, email=email)]
+    if taken:
+        return f"a profile with an address that is {' or '.join(taken)}"
+    return None if _accepts(database, sign_up, ADMIN, email="cem@example.org") else "nobody can sign up"
+
+
+@check(26)
+def job_runs_the_callers_code(database: Database) -> str | None:
+    """Call a job with a temporary table in the way that runs code of the caller's."""
+    with database.transaction(SERVICE) as transaction:
+        transaction.run("""
+            create temporary table logs (level text, event_type text, metadata jsonb, created_at timestamptz);
+            grant all on logs to public;
+            create function pg_temp.attack() returns trigger language plpgsql
+                as $$ begin perform set_config('attack.ran_as', current_user, false); return new; end $$;
+            create trigger attack before insert on logs for each row execute function pg_temp.attack()""")
+        transaction.run("select public.delete_old_logs()")
+        ran_as = transaction.value("select current_setting('attack.ran_as', true)")
+    return f"a caller's code runs as {ran_as}" if ran_as else None
+
+
+@check(27)
+def profile_made_by_hand(database: Database) -> str | None:
+    """Let Anna delete her profile and insert a better one."""
+    restart = """
+        delete from public.profiles where id = :anna;
+        insert into public.profiles (id, email, week_reset_date) values (:anna, 'anna@example.org', now() + interval '1 year')"""
+    return "a learner starts again with a fresh profile" if _accepts(database, restart, ANNA) else None
+
+
+@check(28)
+def visitors_read_everything(database: Database) -> str | None:
+    """Read an opening message as a visitor; see inactive scenarios; delete one through the view."""
+    database.run("update public.scenarios set is_active = false where id = 2", SERVICE)
+    if _accepts(database, "select initial_message_main from public.scenarios", ANON):
+        return "a visitor reads the opening messages"
+    try:
+        seen = database.run("select title from public.public_scenarios order by 1", ANON)["title"].tolist()
+    except psycopg.Error:
+        return "a visitor sees no scenario at all"
+    if "High School Party" in seen or "Marketplace Encounter" not in seen:
+        return f"a visitor sees {', '.join(seen) or 'nothing'}"
+    changed = [verb for verb in ("delete from", "insert into") if _accepts(database, _through_view(verb), ANON)]
+    return "a visitor writes through the view" if changed else None
+
+
+def _through_view(verb: str) -> str:
+    return f"{verb} public.public_scenarios " + ("where id = 2" if verb == "delete from" else "(title, emoji) values ('x', 'x')")
+
+
+@check(29)
+def kinds_are_hardcoded(database: Database) -> str | None:
+    """Add a kind of event with one row, and log one of it; a kind that nobody added must be refused."""
+    log = "insert into public.logs (level, event_type) values ('info', 'lesson_rated')"
+    add = "insert into public.event_types (code, description) values ('lesson_rated', 'A learner rated a lesson.')"
+    if not _accepts(database, f"{add}; {log}"):
+        return "a new kind of event needs a migration"
+    return "a kind that nobody added is taken" if _accepts(database, log) else None
+
+
+@check(30)
+def logs_in_one_piece(database: Database) -> str | None:
+    """Look for partitions out of the API's reach, write at the end of months, and drop an old month as a whole."""
+    partitions = database.run(
+        "select relnamespace::regnamespace::text as schema from pg_inherits join pg_class on pg_class.oid = inhrelid"
+        " where inhparent = to_regclass('public.logs')",
+        ADMIN,
+    )["schema"]
+    if partitions.empty:
+        return "logs is one table: old rows go one by one"
+    if "public" in partitions.tolist():
+        return "a partition can be read past the policies"
+    log = "insert into public.logs (level, event_type, created_at) values ('info', 'user_logout', :at)"
+    for at in ("2028-02-29 23:59:59.999999+00", "2027-12-31 12:00+00"):
+        if not _accepts(database, log, at=at):
+            return f"no partition for {at[:10]}"
+    database.run(log, SERVICE, at="2024-05-31 12:00+00")
+    database.run(log, SERVICE, at="2024-05-01 00:00+00")
+    database.run("select public.delete_old_logs()", SERVICE)
+    kept = database.value("select count(*) from public.logs where created_at < '2024-06-01'")
+    return f"{kept} old logs are kept" if kept else None
+
+
+@check(31)
+def reset_waits_for_a_learner(database: Database) -> str | None:
+    """Let both weeks be over and hold one profile: the reset must do the other one and not wait."""
+    database.run("update public.profiles set week_reset_date = now() - interval '1 day'", SERVICE)
+    with concurrently(database, app=SERVICE, job=SERVICE) as (app, job):
+        app("update public.profiles set updated_at = now() where id = :anna")
+        waited = job("select public.reset_weekly_limits()").waited
+        app.commit()
+        job.commit()
+    if waited:
+        return "the reset waits for one learner's transaction"
+    over = database.run("select id::text from public.profiles where week_reset_date <= now()")["id"].tolist()
+    return None if over == [NAMES["anna"]] else f"{len(over)} weeks are still over"
+
+
+def _job_result(database: Database, call: str) -> dict | None:
+    """Call a job and return its result as a dictionary, or None where it is no row."""
+    result = database.value(f"select to_jsonb(result) from {call} as result", SERVICE)
+    return result if isinstance(result, dict) else None
+
+
+@check(32)
+def job_says_a_number(database: Database) -> str | None:
+    """Run a job: it must return its run and its window, and log the same."""
+    try:
+        result = _job_result(database, "public.delete_expired_sessions()")
+    except psycopg.Error:
+        return "the job fails, because its log does not fit"
+    if result is None:
+        return "a job returns a bare number"
+    if not {"job_id", "affected", "window_start", "window_end"} <= result.keys():
+        return f"a job returns {', '.join(result)}"
+    logged = database.value("select count(*) from public.logs where metadata ->> 'job_id' = :job", job=result["job_id"])
+    return None if logged == 1 else "a job's run is not logged"
+
+
+@check(33)
+def messages_are_kept_for_ever(database: Database) -> str | None:
+    """Age one message by fourteen months and archive: it must be in the archive, once, and the others where they were."""
+    if database.value("select to_regprocedure('public.archive_old_messages(integer, integer)') is null"):
+        return "no job archives old messages"
+    database.run(
+        "set local session_replication_role = replica;"
+        " update public.messages set sent_at = now() - interval '14 months' where session_id = :ben_open and role <> 'user'",
+        ADMIN,
+    )
+    old = database.value("select count(*) from public.messages where sent_at < now() - interval '12 months'")
+    count = "select (select count(*) from public.messages), (select count(*) from public.messages_archive)"
+    before = database.run(count, ADMIN).iloc[0].tolist()
+    database.run("select public.archive_old_messages()", SERVICE)
+    after = database.run(count, ADMIN).iloc[0].tolist()
+    return None if after == [before[0] - old, before[1] + old] else f"{before} messages and archived ones became {after}"
+
+
+@check(34)
+def ids_by_hand(database: Database) -> str | None:
+    """Add a scenario without choosing an id, and one with a code that is taken."""
+    code = ("code, ", "'{}', ") if _has_column(database, "scenarios", "code") else ("", "")
+    add = (
+        f"insert into public.scenarios ({code[0]}title, emoji, initial_message_main, initial_message_helper)"
+        f" values ({code[1]}'{{}}', '🥐', 'Guten Tag!', 'Ask me.')"
+    )
+    if not _accepts(database, add.format("bakery", "At the Bakery") if code[0] else add.format("At the Bakery")):
+        return "a new scenario needs an id that somebody picks"
+    if not code[0]:
+        return "a scenario has no name that is the same everywhere"
+    return "two scenarios share a code" if _accepts(database, add.format("kebab", "Another Kebab")) else None
+
+
+@check(35)
+def deletion_takes_history(database: Database) -> str | None:
+    """Delete Anna's account: her history must stay, her token must write nothing, and erasure must blank what she wrote."""
+    count = "select count(*) from public.messages where session_id in (:anna_open, :anna_done)"
+    before = database.value(count, ADMIN)
+    database.run("delete from auth.users where id = :anna", ADMIN)
+    lost = before - database.value(count, ADMIN)
+    if lost:
+        return f"deleting an account deletes {lost} messages"
+    if _accepts(database, _MESSAGE, ANNA):
+        return "the token of a deleted account still writes"
+    database.run("select public.erase_user(:anna)", SERVICE)
+    left = database.value("select count(*) from public.messages where user_id = :anna and content <> ''", ADMIN)
+    return f"{left} messages of an erased learner can be read" if left else None
+
+
+@check(36)
+def assistants_have_two_names(database: Database) -> str | None:
+    """Let the assistant speak in both chats, under that name."""
+    message = "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'assistant', '{}', 'Ja')"
+    missing = [chat for chat in ("main", "helper") if not _accepts(database, message.format(chat))]
+    return "no role is called assistant" if missing else None
+
+
+@check(37)
+def message_is_rewritten(database: Database) -> str | None:
+    """Rewrite a message, also under the cover of a deletion; hiding it must be possible."""
+    change = "update public.messages set {} where session_id = :anna_open"
+    if _accepts(database, change.format("content = 'Nein.'")):
+        return "the service role rewrites a message"
+    if _accepts(database, change.format("content = 'Nein.', deleted_at = now()")):
+        return "a message is rewritten while it is deleted"
+    return None if _accepts(database, change.format("deleted_at = now()")) else "a message cannot be hidden"
+
+
+@check(38)
+def scenarios_have_no_order(database: Database) -> str | None:
+    """Look for an order of the scenarios that says which comes first, and for the date of a change."""
+    missing = [column for column in ("sort_order", "updated_at") if not _has_column(database, "scenarios", column)]
+    if missing:
+        return f"scenarios has no {' and no '.join(missing)}"
+    if database.value("select count(distinct sort_order) < count(*) from public.scenarios"):
+        return "all scenarios share one place in the order"
+    database.run("update public.scenarios set updated_at = '2020-01-01', title = 'Markt' where id = 1", SERVICE)
+    dated = database.value("select updated_at > now() - interval '1 minute' from public.scenarios where id = 1")
+    return None if dated else "a change is not dated"
+
+
+@check(39)
+def moments_without_rule(database: Database) -> str | None:
+    """Look for columns whose names do not say that they hold a moment, or that do not say of what."""
+    found = database.run(
+        """
+        select relname || '.' || attname as name
+        from pg_attribute
+        join pg_class on pg_class.oid = attrelid
+        where relnamespace = 'public'::regnamespace
+            and relkind in ('r', 'p')
+            and attnum > 0
+            and atttypid in ('timestamptz'::regtype, 'timestamp'::regtype)
+            and attname <> 'week_reset_date'
+            and (attname !~ '_at$' or col_description(attrelid, attnum) is null)
+        order by 1""",
+        ADMIN,
+    )["name"].tolist()
+    return f"{len(found)} moments are misnamed or not explained, such as {found[0]}" if found else None
+
+
+@check(40)
+def key_changes_undecided(database: Database) -> str | None:
+    """Look for foreign keys that leave open what a changed key does, or that carry it on into messages."""
+    keys = database.run(
+        "select conrelid::regclass::text as on_table, confupdtype::text as on_update from pg_constraint"
+        " where contype = 'f' and conparentid = 0 and connamespace = 'public'::regnamespace",
+        ADMIN,
+    )
+    undecided = int((keys["on_update"] == "a").sum())
+    if undecided:
+        return f"{undecided} foreign keys do not say what a changed key does"
+    into_messages = keys[keys["on_table"].isin(["messages", "message_chunks", "messages_archive"])]
+    return None if (into_messages["on_update"] == "r").all() else "a changed key would change messages"
+
+
+@check(41)
+def scenario_not_indexed(database: Database) -> str | None:
+    """Look for an index that counts a scenario's sessions."""
+    found = _has_index(database, "sessions", "scenario_id", "is_completed")
+    return None if found else "no index finds a scenario's sessions"
+
+
+@check(42)
+def addresses_differ(database: Database) -> str | None:
+    """Change Anna's address where she signs in, and sign somebody up with Ben's in capitals."""
+    database.run("update auth.users set email = 'anna.neu@example.org' where id = :anna", ADMIN)
+    stored = database.value("select email::text from public.profiles where id = :anna", ADMIN)
+    if stored != "anna.neu@example.org":
+        return "the profile keeps the old address"
+    double = "insert into auth.users (id, email) values (:cem, 'BEN@example.org')"
+    return "two living profiles share an address" if _accepts(database, double, ADMIN) else None
+
+
+@check(43)
+def messages_without_limit(database: Database) -> str | None:
+    """Send two messages at once, and three in one request; wait a moment, and one must be taken again."""
+    bulk = f"{_MESSAGE}, (:anna_open, 'user', 'main', 'Nein.'), (:anna_open, 'user', 'main', 'Doch!')"
+    if _accepts(database, bulk, ANNA):
+        return "three messages in one request"
+    database.run(_MESSAGE, ANNA)
+    if _accepts(database, _MESSAGE, ANNA):
+        return "a second message in the same moment"
+    time.sleep(0.55)
+    return None if _accepts(database, _MESSAGE, ANNA) else "half a second later a message is still refused"
+
+
+@check(44)
+def history_not_declared(database: Database) -> str | None:
+    """Look for the place where migrations are recorded, and for the words that say so."""
+    if database.value("select to_regclass('supabase_migrations.schema_migrations') is null"):
+        return "nothing records what is applied"
+    said = database.value("select obj_description('supabase_migrations.schema_migrations'::regclass) is not null", ADMIN)
+    return None if said else "nothing says how migrations are ordered and recorded"
+
+
+@check(45)
+def failure_leaves_no_trace(database: Database) -> str | None:
+    """Let the clean-up job fail: it must say so, and the log of it must stay."""
+    database.run(
+        """
+        update public.sessions set last_activity_at = now() - interval '8 days' where id = :ben_open;
+        create function public.refuse() returns trigger language plpgsql
+            as $$ begin raise exception 'the disk is full'; end $$;
+        create trigger refuse before delete on public.sessions for each row execute function public.refuse()"""
+    )
+    try:
+        result = database.value("select to_jsonb(public.delete_expired_sessions())", SERVICE)
+    except psycopg.Error:
+        result = None
+    errors = database.value("select count(*) from public.logs where level = 'error'", ADMIN)
+    if not errors:
+        return "a failed job leaves no trace"
+    return None if isinstance(result, dict) and result["status"] == "failed" else "a failed job says that it is well"
+
+
+@check(46)
+def retry_writes_twice(database: Database) -> str | None:
+    """Send a message twice, as a client does whose first answer was lost: both must succeed, and one be stored."""
+    if not _has_column(database, "messages", "client_message_id"):
+        return "a retry writes the message twice"
+    message = _MESSAGE.replace("content)", "content, client_message_id)").replace("gern.'", "gern.', :reply")
+    retry = f"{message} on conflict (session_id, client_message_id) do nothing"
+    if not _accepts(database, retry, ANNA):
+        return "ON CONFLICT finds no constraint to name"
+    database.run(retry, ANNA)
+    if not _accepts(database, retry, ANNA):
+        return "a retry is refused"
+    database.run(retry, ANNA)
+    stored = database.value("select count(*) from public.messages where client_message_id = :reply", ADMIN)
+    return None if stored == 1 else f"the message is stored {stored} times"
+
+
+@check(47)
+def visitors_call_functions(database: Database) -> str | None:
+    """Look for functions that a client may call, also one that is made tomorrow."""
+    try:
+        with database.transaction(OWNER) as transaction:
+            transaction.run("create function public.made_tomorrow() returns integer language sql as 'select 1'")
+            found = transaction.run(
+                """
+                select distinct proname::text as name
+                from pg_proc
+                cross join unnest(array['anon', 'authenticated']) as role
+                where pronamespace = 'public'::regnamespace
+                    and has_function_privilege(role, oid, 'execute')
+                order by 1"""
+            )["name"].tolist()
+            raise _Undo
+    except _Undo:
+        pass
+    if not found:
+        return None
+    worst = "reset_weekly_limits" if "reset_weekly_limits" in found else found[0]
+    return f"functions that clients may call: {len(found)}, such as {worst}"
+
+
+@check(48)
+def learner_sets_counts(database: Database) -> str | None:
+    """Let Anna set her weekly count to nothing."""
+    database.run("update public.profiles set current_week_completion_count = 3 where id = :anna", SERVICE)
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        database.run("update public.profiles set current_week_completion_count = 0 where id = :anna", ANNA)
+    count = database.value("select current_week_completion_count from public.profiles where id = :anna", ADMIN)
+    return None if count == 3 else "a learner sets their own weekly count"
+
+
+@check(49)
+def learner_forges_messages(database: Database) -> str | None:
+    """Let Anna write as the assistant, and three days ago."""
+    role = _assistant(database)
+    at = "timestamp" if _has_column(database, "messages", "timestamp") else "sent_at"
+    early = _MESSAGE.replace("content)", f"content, {at})").replace("gern.'", "gern.', now() - interval '3 days'")
+    forged = {"as the assistant": _MESSAGE.replace("'user'", f"'{role}'"), "three days ago": early}
+    taken = [what for what, message in forged.items() if _accepts(database, message, ANNA)]
+    if not _accepts(database, _MESSAGE, ANNA):
+        return "a learner cannot write at all"
+    return f"a learner writes {' and '.join(taken)}" if taken else None
+
+
+@check(50)
+def learner_rewrites_sessions(database: Database) -> str | None:
+    """Let Anna rewrite a session's counts and its start, and delete a completed one; completing one must be possible."""
+    changes = {
+        "counts": "update public.sessions set message_count_main = 400 where id = :anna_open returning 1",
+        "start": "update public.sessions set started_at = now() - interval '1 hour' where id = :anna_open returning 1",
+        "history": "delete from public.sessions where id = :anna_done returning 1",
+    }
+    done = [what for what, change in changes.items() if _changes_a_row(database, change)]
+    if done:
+        return f"a learner changes a session's {', '.join(done)}"
+    complete = "update public.sessions set is_completed = true where id = :anna_open returning 1"
+    return None if _changes_a_row(database, complete) else "a learner cannot complete a session"
+
+
+def _changes_a_row(database: Database, sql: str) -> bool:
+    """Try a statement of Anna's that returns the rows it changes, and undo it."""
+    changed = False
+    try:
+        with database.transaction(ANNA) as transaction:
+            changed = not transaction.run(sql).empty
+            raise _Undo
+    except (_Undo, psycopg.Error):
+        return changed
+
+
+@check(51)
+def policies_ask_per_row(database: Database) -> str | None:
+    """Look for policies that call auth.uid() outside a sub-select."""
+    rules = database.run(
+        "select policyname, concat(qual, with_check) as rule from pg_policies where schemaname = 'public' order by 1", ADMIN
+    )
+    asking = [name for name, rule in rules.itertuples(index=False) if "auth.uid()" in rule.replace("( SELECT auth.uid()", "")]
+    return f"policies that ask once a row: {len(asking)}" if asking else None
+
+
+@check(52)
+def indexes_missing_or_double(database: Database) -> str | None:
+    """Look for foreign keys that no index serves, and for indexes that another one begins with."""
+    missing = database.value(
+        """
+        select count(*)
+        from pg_constraint
+        where contype = 'f'
+            and connamespace = 'public'::regnamespace
+            and conparentid = 0
+            and not exists (
+                select
+                from pg_index
+                where indrelid = conrelid
+                    and indkey[0] = any (conkey)
+                    and coalesce(pg_get_expr(indpred, indrelid) ~ 'IS NOT NULL', true)
+            )""",
+        ADMIN,
+    )
+    double = database.value(
+        """
+        select count(*)
+        from pg_index as short
+        join pg_class on pg_class.oid = short.indexrelid
+        join pg_index as long on long.indrelid = short.indrelid and long.indexrelid <> short.indexrelid
+        join pg_class as other on other.oid = long.indexrelid and other.relam = pg_class.relam
+        where pg_class.relnamespace = 'public'::regnamespace
+            and not short.indisunique
+            and short.indpred is null
+            and long.indpred is null
+            and (long.indkey::smallint[])[0:short.indnkeyatts - 1] = (short.indkey::smallint[])[0:short.indnkeyatts - 1]
+            and long.indnkeyatts > short.indnkeyatts""",
+        ADMIN,
+    )
+    found = [
+        f"{what}: {number}" for what, number in (("foreign keys without index", missing), ("double indexes", double)) if number
+    ]
+    return ", ".join(found) or None
+
+
+@check(53)
+def grants_too_wide(database: Database) -> str | None:
+    """Compare all grants with data/privileges.csv, and look at those of a table that is made tomorrow."""
+    different = privileges.compare(database)
+    if not different.empty:
+        truncate = int((different["command"] == "truncate").sum())
+        return f"{len(different)} grants differ from the matrix, {truncate} of them TRUNCATE"
+    try:
+        with database.transaction(OWNER) as transaction:
+            transaction.run("create table public.made_tomorrow (id integer)")
+            is_open = transaction.value(
+                "select bool_or(has_table_privilege(role, 'public.made_tomorrow', 'select, insert, update, delete, truncate'))"
+                " from unnest(array['anon', 'authenticated']) as role"
+            )
+            raise _Undo
+    except _Undo:
+        pass
+    return "a table made tomorrow is open to clients" if is_open else None

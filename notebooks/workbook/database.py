@@ -15,7 +15,7 @@ from secrets import token_hex
 import psycopg
 from IPython.display import Markdown
 
-from . import fixes, server
+from . import fixes, proposal, server
 from .actors import ADMIN, NAMES, OWNER, Actor
 from .errors import WorkbookError
 from .paths import DATA, SQL
@@ -147,6 +147,11 @@ class Database:
             connection.execute((SQL / path).read_text())
         return fixes.show_sql(path)
 
+    def apply_proposal(self) -> Table:
+        """Apply the review's own statements one by one, and return what became of each; see `proposal.apply`."""
+        with self.connect() as connection:
+            return proposal.apply(connection)
+
     def repairs(self, issue: int) -> Table:
         """Return how many rows this fix repaired, by table."""
         return self.run(
@@ -177,7 +182,7 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
     """Return a database of your own, cloned from a template that is built on first use.
 
     Args:
-        state: "v1", or the number of the last fix that it has.
+        state: "v1", "proposed" (v1 with the review's own statements), or the number of the last fix that it has.
         data: the rows that v1 held before the fixes: "seed", "dirty" (the seed and the rows that break rules) or "empty".
 
     Raises:
@@ -185,12 +190,14 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
     """
     if data not in DATA_SETS:
         raise WorkbookError(f"There is no data set {data!r}; take one of {', '.join(DATA_SETS)}.")
-    if state != "v1" and not isinstance(state, int):
-        raise WorkbookError(f'There is no state {state!r}; take "v1" or the number of a fix.')
-    number = V1 if state == "v1" else fixes.find(state).number
+    if state not in STATES and not isinstance(state, int):
+        raise WorkbookError(f'There is no state {state!r}; take "v1", "proposed" or the number of a fix.')
+    number = STATES[state] if state in STATES else fixes.find(state).number
+    is_kept = number in (*STATES.values(), fixes.all_fixes()[-1].number)
+    kept = number if is_kept else number - (number - V1) % TEMPLATE_STEP
     with _clear_errors():
-        database = Database(_create(_template(data, number - (number - V1) % TEMPLATE_STEP)))
-    if number != V1:
+        database = Database(_create(_template(data, kept)))
+    if number != kept:
         database.apply_up_to(number)
     return database
 
@@ -288,21 +295,32 @@ def _create(template: str | None) -> str:
 def _template_version() -> str:
     """Return what tells this day's templates of these SQL files from all others: seed rows are dated from today."""
     digest = hashlib.sha256(datetime.now(UTC).date().isoformat().encode())
-    for path in sorted([*SQL.glob("platform/*.sql"), *SQL.glob("v1/*.sql"), *SQL.glob("fixes/*.sql"), *DATA.glob("*.*")]):
+    for path in sorted(
+        [
+            *SQL.glob("platform/*.sql"),
+            *SQL.glob("v1/*.sql"),
+            *SQL.glob("proposed/*.sql"),
+            *SQL.glob("fixes/*.sql"),
+            *DATA.glob("*.*"),
+        ]
+    ):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:8]
 
 
-V1 = -1
-"""Stands for v1 where a state is a number: that of the last fix."""
+V1, PROPOSED = -1, -2
+"""Stand for v1, and for v1 as the review would have it, where a state is a number: that of the last fix."""
+
+STATES = {"v1": V1, "proposed": PROPOSED}
 
 TEMPLATE_STEP = 5
-"""Every how many fixes a state is kept as a template: each takes 8 MB of disk, each fix some milliseconds."""
+"""Every how many fixes a state is kept as a template, and the last one: each takes 9 MB of disk, each fix some milliseconds."""
 
 
 def _template(data: str, number: int) -> str:
     """Return the template with this data set and the fixes up to this one, building it where it is missing."""
-    name = f"{PREFIX}t_{_template_version()}_{data}_{'v1' if number == V1 else number}"
+    word = {value: name for name, value in STATES.items()}.get(number, number)
+    name = f"{PREFIX}t_{_template_version()}_{data}_{word}"
     _sweep_once()
     with _maintenance() as connection:
         # Several kernels may want the same template at once: the first builds it, the others wait.
@@ -312,8 +330,12 @@ def _template(data: str, number: int) -> str:
                 connection.execute((SQL / "platform" / "roles.sql").read_text())
                 unfinished = _create(None)
                 _fill(Database(unfinished), data)
+            elif number == PROPOSED:
+                unfinished = _create(_template(data, V1))
+                with Database(unfinished).connect() as proposed:
+                    proposal.apply(proposed)
             else:
-                unfinished = _create(_template(data, number - TEMPLATE_STEP))
+                unfinished = _create(_template(data, number - ((number - V1) % TEMPLATE_STEP or TEMPLATE_STEP)))
                 Database(unfinished).apply_up_to(number)
             # Renamed only when it is whole: an interrupted build leaves a clone, which the next run sweeps.
             try:

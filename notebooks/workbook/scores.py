@@ -1,0 +1,42 @@
+"""The scoreboard: every issue's check run against v1, against the review's own SQL, and against v2."""
+
+from dataclasses import dataclass
+
+from . import catalogue, charts, fixes
+from .checks import CHECKS, look
+from .database import clone
+from .tables import Table
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """What each issue's check saw of its flaw, or None, by issue, by database."""
+
+    results: dict[str, dict[int, str | None]]
+
+    def shows(self, name: str) -> list[int]:
+        """Return the issues whose flaw a database shows."""
+        return [number for number, seen in self.results[name].items() if seen is not None]
+
+    def chart(self) -> charts.Chart:
+        """Draw the scoreboard."""
+        return charts.scoreboard(self.results, {number: catalogue.issue(number).title for number in CHECKS})
+
+    def table(self, *numbers: int) -> Table:
+        """Return what the checks saw of these issues, or of all: one row an issue."""
+        rows = [(number, *(found[number] or "gone" for found in self.results.values())) for number in numbers or sorted(CHECKS)]
+        return Table.of(rows, ["issue", *self.results])
+
+
+def scoreboard() -> Scoreboard:
+    """Run every check against a clone of its own of v1, of v1 with the review's statements, and of v2."""
+    states: dict[str, str | int] = {"v1": "v1", "as proposed": "proposed", "v2": fixes.all_fixes()[-1].number}
+    return Scoreboard({name: {number: _look(number, state) for number in sorted(CHECKS)} for name, state in states.items()})
+
+
+def _look(number: int, state: str | int) -> str | None:
+    database = clone(state)
+    try:
+        return look(number, database)
+    finally:
+        database.drop()

@@ -1,0 +1,33 @@
+-- 25 · No email validation in profile creation
+-- Locks: nothing that a query touches; the function is replaced.
+-- Repairs: nothing; issue 42 repairs the addresses that are empty or blank already.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- Restated from 02: it refuses a user without an address.
+create or replace function private.create_profile_for_new_user() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    -- \S is anything but white space: a tab is as empty as nothing.
+    if new.email is null or new.email !~ '\S' then
+        raise exception using
+            errcode = 'check_violation',
+            message = 'a new user needs an email address',
+            detail = format('user %s', new.id),
+            hint = 'Sign up with an address; profiles cannot exist without one.';
+    end if;
+
+    insert into public.profiles (id, email, week_reset_date)
+    values (new.id, new.email, private.next_week_reset(now()));
+    return new;
+end;
+$$;
+comment on function private.create_profile_for_new_user() is
+'Gives each new auth user a profile whose week ends on Monday 00:00 UTC (issue 2), and refuses a user without an address (25).';
+
+commit;

@@ -1,0 +1,39 @@
+-- 26 · SECURITY DEFINER functions do not lock search_path
+-- Locks: nothing that a query touches; the functions are replaced.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- The last function that runs as its owner with whatever search_path its caller has; the fixes before have restated
+-- the others. With an empty one, every name has to say its schema, and no temporary table can stand in for a real one.
+create or replace function public.delete_old_logs() returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    deleted_count integer;
+begin
+    delete from public.logs
+    where created_at < now() - interval '30 days';
+    get diagnostics deleted_count = row_count;
+
+    insert into public.logs (level, event_type, metadata)
+    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_count', deleted_count));
+    return deleted_count;
+end;
+$$;
+comment on function public.delete_old_logs() is
+'Deletes logs over 30 days old (issue 26).';
+revoke all on function public.delete_old_logs() from public, anon, authenticated;
+
+-- It runs as whoever writes the row, so nobody gains by it. It has no business in the API all the same.
+alter function public.update_updated_at_column() set schema private;
+alter function private.update_updated_at_column() set search_path = '';
+revoke all on function private.update_updated_at_column() from public, anon, authenticated, service_role;
+comment on function private.update_updated_at_column() is
+'Dates a changed row in updated_at.';
+
+commit;

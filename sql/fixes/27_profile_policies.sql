@@ -1,0 +1,17 @@
+-- 27 · RLS allows INSERT on profiles despite automatic creation
+-- Locks: profiles, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- By its real name, and without IF EXISTS: a policy that is not there must be an error, not a notice.
+drop policy profiles_insert_own_authenticated on public.profiles;
+-- Whoever may delete the profile starts again with fresh counts, and takes all sessions with it.
+drop policy profiles_delete_own_authenticated on public.profiles;
+revoke insert, delete on public.profiles from anon, authenticated;
+comment on table public.profiles is
+'One row for each learner, made by the sign-up trigger and by nobody else (issue 27).';
+
+commit;

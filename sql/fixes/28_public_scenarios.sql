@@ -1,0 +1,32 @@
+-- 28 · Anonymous SELECT on scenarios may leak content
+-- Locks: scenarios, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing. A visitor's client reads public_scenarios from here on: deploy it with the fix.
+
+begin;
+
+set local lock_timeout = '5s';
+
+drop policy scenarios_select_all_anon on public.scenarios;
+revoke all on public.scenarios from anon;
+
+-- A security_invoker view reads the table as the visitor, so the visitor needs these columns, and rows, themselves.
+grant select (id, title, emoji, is_active) on public.scenarios to anon;
+create policy scenarios_select_active_anon on public.scenarios
+    for select to anon using (is_active);
+comment on policy scenarios_select_active_anon on public.scenarios is
+'A visitor sees active scenarios, and the column grants decide what of them (issue 28).';
+
+create view public.public_scenarios with (security_invoker = true) as
+select
+    id,
+    title,
+    emoji
+from public.scenarios
+where is_active;
+comment on view public.public_scenarios is
+'What a visitor without an account may know of the active scenarios. It filters by itself too, because a signed-in '
+'learner''s policy shows all of them (issue 28).';
+revoke all on public.public_scenarios from anon, authenticated;
+grant select on public.public_scenarios to anon, authenticated;
+
+commit;

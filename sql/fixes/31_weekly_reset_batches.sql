@@ -1,0 +1,98 @@
+-- 31 · Bulk update risk in weekly reset
+-- Locks: profiles, SHARE, while an index is built. Writes wait, reads do not; online, use CREATE INDEX CONCURRENTLY.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- Finds a batch without reading all profiles for each. Completions do not touch it, resets do.
+create index profiles_week_reset_date_idx on public.profiles (week_reset_date);
+comment on index public.profiles_week_reset_date_idx is
+'The profiles whose week is over (issue 31).';
+
+create function private.reset_weeks(
+    batch_size integer, out affected bigint, out window_start timestamptz, out window_end timestamptz
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if batch_size is null or batch_size < 1 then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'batch_size has to be 1 or more',
+            hint = 'Leave it out for the default.';
+    end if;
+
+    window_end := now();
+    -- A learner who completes a session just now holds their profile, and starts the new week by that: skip them.
+    with batch as (
+        select
+            profiles.id,
+            profiles.week_reset_date
+        from public.profiles
+        where profiles.week_reset_date <= now()
+        order by profiles.week_reset_date
+        limit batch_size
+        for no key update skip locked
+    ),
+    reset as (
+        update public.profiles
+        set current_week_completion_count = 0,
+            week_reset_date = private.next_week_reset(now())
+        from batch
+        where profiles.id = batch.id
+    )
+    select count(*), min(batch.week_reset_date)
+    into affected, window_start
+    from batch;
+end;
+$$;
+comment on function private.reset_weeks(integer) is
+'Starts a new week for one batch of profiles, without waiting for any (issue 31).';
+revoke all on function private.reset_weeks(integer) from public;
+
+-- Restated from 02 with an argument, so under another signature: the old one has to go, and its grants with it.
+drop function public.reset_weekly_limits();
+create function public.reset_weekly_limits(batch_size integer default 1000) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    reset_count integer;
+begin
+    select affected
+    into reset_count
+    from private.reset_weeks(batch_size);
+
+    insert into public.logs (level, event_type, metadata)
+    values ('info', 'weekly_limit_reset', jsonb_build_object('reset_count', reset_count));
+    return reset_count;
+end;
+$$;
+comment on function public.reset_weekly_limits(integer) is
+'Starts a new week for one batch of the profiles whose week is over, and returns how many; call it until it is 0 (issue 31).';
+revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
+
+-- What a scheduler calls. A procedure that commits may neither be SECURITY DEFINER nor have a SET clause, so it runs as
+-- its caller, and names every schema.
+create procedure private.run_weekly_reset(batch_size integer default 1000)
+language plpgsql
+as $$
+declare
+    reset_count integer;
+begin
+    loop
+        reset_count := public.reset_weekly_limits(batch_size);
+        commit;
+        exit when reset_count = 0;
+    end loop;
+end;
+$$;
+comment on procedure private.run_weekly_reset(integer) is
+'Starts the new week for everybody, in batches that are committed one by one (issue 31).';
+revoke all on procedure private.run_weekly_reset(integer) from public;
+
+commit;

@@ -1,0 +1,140 @@
+-- 32 · Session cleanup not fully idempotent
+-- Locks: logs, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+
+create type private.job_result as (
+    job_id uuid,
+    job text,
+    status text,
+    affected bigint,
+    window_start timestamptz,
+    window_end timestamptz,
+    error text
+);
+comment on type private.job_result is
+'What a job did: its run''s id, its name, ok or failed, rows affected, the oldest moment among them, the moment that it worked '
+'up to, and why it failed (issue 32).';
+
+alter table public.logs add column message text;
+comment on column public.logs.message is 'The event in a sentence, for people (issue 32).';
+
+-- Every job goes through here, so each is logged alike. The work is a query that returns affected, window_start, window_end.
+create function private.run_job(job text, event_type text, work text) returns private.job_result
+language plpgsql
+set search_path = ''
+as $$
+declare
+    result private.job_result;
+begin
+    result.job_id := gen_random_uuid();
+    result.job := run_job.job;
+    result.status := 'ok';
+
+    execute run_job.work into result.affected, result.window_start, result.window_end;
+
+    insert into public.logs (level, event_type, message, metadata)
+    values ('info', run_job.event_type, format('%s: %s rows', result.job, result.affected), to_jsonb(result));
+    return result;
+end;
+$$;
+comment on function private.run_job(text, text, text) is
+'Does a job''s work, logs what it did, and returns it (issue 32).';
+revoke all on function private.run_job(text, text, text) from public;
+
+create function private.expire_sessions(out affected bigint, out window_start timestamptz, out window_end timestamptz)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    window_end := now() - interval '7 days';
+    with deleted as (
+        delete from public.sessions
+        where not sessions.is_completed
+            and sessions.last_activity_at < window_end
+            and not exists (
+                select
+                from public.message_chunks
+                where message_chunks.session_id = sessions.id
+                    and message_chunks.created_at >= now() - interval '1 day'
+            )
+        returning sessions.last_activity_at
+    )
+    select count(*), min(deleted.last_activity_at)
+    into affected, window_start
+    from deleted;
+
+    -- Whole replies only: the beginning of one that still streams may be old.
+    delete from public.message_chunks
+    where message_id in (
+        select message_id
+        from public.message_chunks
+        group by message_id
+        having max(created_at) < now() - interval '1 day'
+    );
+end;
+$$;
+comment on function private.expire_sessions() is
+'Deletes sessions left open for over 7 days, and replies that nobody went on with for over a day (issues 4 and 32).';
+revoke all on function private.expire_sessions() from public;
+
+-- Restated from 04, 30 and 31 with another result type: the old functions have to go, and their grants with them.
+drop function public.delete_expired_sessions();
+drop function public.delete_old_logs();
+drop function public.reset_weekly_limits(integer);
+
+create function public.delete_expired_sessions() returns private.job_result
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.run_job(
+        'delete_expired_sessions', 'session_expiration_cleanup', 'select * from private.expire_sessions()'
+    );
+$$;
+comment on function public.delete_expired_sessions() is
+'Job: deletes sessions left open for over 7 days, and abandoned replies (issues 4 and 32).';
+revoke all on function public.delete_expired_sessions() from public, anon, authenticated;
+
+create function public.delete_old_logs() returns private.job_result
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.run_job('delete_old_logs', 'cleanup_job_executed', 'select * from private.drop_old_logs()');
+$$;
+comment on function public.delete_old_logs() is
+'Job: removes logs over 30 days old, by whole months where it can (issues 30 and 32).';
+revoke all on function public.delete_old_logs() from public, anon, authenticated;
+
+create function public.reset_weekly_limits(batch_size integer default 1000) returns private.job_result
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.run_job(
+        'reset_weekly_limits', 'weekly_limit_reset', format('select * from private.reset_weeks(%L)', batch_size)
+    );
+$$;
+comment on function public.reset_weekly_limits(integer) is
+'Job: starts a new week for one batch of the profiles whose week is over; call it until affected is 0 (issues 31 and 32).';
+revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
+
+create or replace procedure private.run_weekly_reset(batch_size integer default 1000)
+language plpgsql
+as $$
+declare
+    result private.job_result;
+begin
+    loop
+        result := public.reset_weekly_limits(batch_size);
+        commit;
+        exit when result.affected = 0;
+    end loop;
+end;
+$$;
+
+commit;

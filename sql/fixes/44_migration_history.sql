@@ -1,0 +1,21 @@
+-- 44 · No migration versioning strategy
+-- Locks: nothing that a query touches.
+-- Repairs: nothing.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- Where the Supabase CLI records what it has applied; here only where the fixes were applied by hand so far.
+create schema if not exists supabase_migrations;
+create table if not exists supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
+comment on table supabase_migrations.schema_migrations is
+'What is applied to this database. Migrations are files NN_slug.sql, one transaction each, applied in the order of their '
+'numbers, and never changed once applied. Whoever applies one holds pg_advisory_xact_lock(hashtextextended('
+'''supabase_migrations'', 0)), and records it in the same transaction; the key refuses a second one with its number (issue 44).';
+comment on column supabase_migrations.schema_migrations.version is 'The migration''s number.';
+comment on column supabase_migrations.schema_migrations.statements is 'What was run.';
+comment on column supabase_migrations.schema_migrations.name is 'The slug of its file.';
+revoke all on schema supabase_migrations from public, anon, authenticated, service_role;
+
+commit;

@@ -1,0 +1,13 @@
+-- 48 · B2 · A learner may set their own weekly count
+-- Locks: profiles, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing; issue 10 has set the counts to the truth, and private.completion_drift shows what was changed since.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- Counts, dates and the address: no column of a profile is the learner's to write.
+drop policy profiles_update_own on public.profiles;
+revoke update on public.profiles from anon, authenticated;
+
+commit;

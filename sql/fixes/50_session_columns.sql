@@ -1,0 +1,34 @@
+-- 50 · B4 · A learner may rewrite a session's counts and dates
+-- Locks: sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Repairs: nothing; issues 1, 8 and 12 have repaired what cannot be true.
+
+begin;
+
+set local lock_timeout = '5s';
+
+-- A session begins with a learner and a scenario, and ends by being completed. Triggers write everything else.
+revoke insert, update, delete on public.sessions from anon, authenticated;
+grant insert (user_id, scenario_id), update (is_completed), delete on public.sessions to authenticated;
+
+-- Restated from 35: the new row is checked as well, and a completed session is history.
+drop policy sessions_update_own on public.sessions;
+create policy sessions_update_own on public.sessions
+    for update to authenticated
+    using (
+        user_id = (select auth.uid())
+        and exists (select from public.profiles where profiles.id = (select auth.uid()))
+    )
+    with check (user_id = (select auth.uid()));
+comment on policy sessions_update_own on public.sessions is
+'A learner with an account completes their own sessions (issue 35, B4).';
+drop policy sessions_delete_own on public.sessions;
+create policy sessions_delete_own on public.sessions
+    for delete to authenticated using (
+        user_id = (select auth.uid())
+        and not is_completed
+        and exists (select from public.profiles where profiles.id = (select auth.uid()))
+    );
+comment on policy sessions_delete_own on public.sessions is
+'A learner with an account gives up a session that they have not completed (issue 35, B4).';
+
+commit;

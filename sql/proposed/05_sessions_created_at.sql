@@ -1,0 +1,3 @@
+-- Issue 5 as proposed: the column goes.
+
+alter table public.sessions drop column created_at;

@@ -1,0 +1,3 @@
+-- Issue 6 as proposed: the review's statement, quoted.
+
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
