@@ -13,7 +13,9 @@ values
     ('d0000000-0000-4000-8000-000000000006', ''),
     ('d0000000-0000-4000-8000-000000000007', null),
     ('d0000000-0000-4000-8000-000000000008', 'ida@example.org'),
-    ('d0000000-0000-4000-8000-000000000009', 'jan@example.org');
+    ('d0000000-0000-4000-8000-000000000009', 'jan@example.org'),
+    -- 27: a user who deleted their own profile.
+    ('d0000000-0000-4000-8000-00000000000a', 'kim@example.org');
 
 insert into public.profiles (id, email, completed_scenario_count, current_week_completion_count, week_reset_date, created_at)
 values

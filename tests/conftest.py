@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,8 @@ from workbook.paths import NOTEBOOKS, ROOT
 from workbook.server import Account, EmbeddedServer
 
 
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
-    """A server of the test's own, below a folder that its account may enter."""
+@contextmanager
+def _server_of_its_own() -> Iterator[EmbeddedServer]:
     folder = Path(tempfile.mkdtemp(prefix="wb-test-", dir="/var/tmp"))
     folder.chmod(0o755)
     own = EmbeddedServer(folder / "server", server._archive(), Account.for_server())
@@ -30,6 +30,21 @@ def own_server() -> Iterator[EmbeddedServer]:
     own.stop()
     own.leave()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server of the test's own, below a folder that its account may enter."""
+    with _server_of_its_own() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def lasting_server() -> Iterator[EmbeddedServer]:
+    """A server of the file's own, which its tests leave running."""
+    with _server_of_its_own() as own:
+        own.start()
+        yield own
 
 
 @pytest.fixture

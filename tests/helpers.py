@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 
 import psycopg
+from workbook import Database
 from workbook.server import EmbeddedServer, libpq_url
 
 
@@ -18,6 +19,84 @@ def is_one_sentence(error: Exception) -> bool:
     """Tell whether an error is fit for the reader."""
     text = str(error)
     return "\n" not in text and text.endswith(".") and "Traceback" not in text
+
+
+# Names instead of numbers throughout: the numbers of objects differ from one database to the next.
+_SCHEMA = """
+with here as (
+    select oid, nspname from pg_namespace where nspname in ('public', 'private', 'auth', 'supabase_migrations')
+)
+select 'schema' as kind, nspname as name, concat_ws(' ', nspowner::regrole, nspacl) as definition
+from pg_namespace join here using (oid, nspname)
+union all
+select 'extension', extname, concat_ws(' ', extversion, extnamespace::regnamespace)
+from pg_extension
+union all
+select
+    concat('relation ', relkind), oid::regclass::text,
+    concat_ws(
+        ' ', relowner::regrole, relacl, reloptions, relpersistence, relrowsecurity, relforcerowsecurity, relispartition,
+        pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid),
+        case when relkind in ('v', 'm') then pg_get_viewdef(oid) end
+    )
+from pg_class
+where relnamespace in (select oid from here)
+union all
+select
+    'column', format('%s %s', attrelid::regclass, attname),
+    concat_ws(
+        ' ', attnum, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attcollation::regcollation,
+        attstorage, attacl, pg_get_expr(adbin, adrelid)
+    )
+from pg_attribute
+join pg_class on pg_class.oid = attrelid
+left join pg_attrdef on adrelid = attrelid and adnum = attnum
+where relnamespace in (select oid from here) and attnum > 0 and not attisdropped
+union all
+select
+    'constraint', format('%s %s', coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text), conname),
+    concat_ws(' ', pg_get_constraintdef(oid), convalidated)
+from pg_constraint
+where connamespace in (select oid from here)
+union all
+select 'index', indexrelid::regclass::text, concat_ws(' ', pg_get_indexdef(indexrelid), indisvalid)
+from pg_index
+join pg_class on pg_class.oid = indexrelid
+where relnamespace in (select oid from here)
+union all
+select 'trigger', format('%s %s', tgrelid::regclass, tgname), concat_ws(' ', pg_get_triggerdef(pg_trigger.oid), tgenabled)
+from pg_trigger
+join pg_class on pg_class.oid = tgrelid
+where relnamespace in (select oid from here) and not tgisinternal
+union all
+select 'policy', format('%s.%s %s', schemaname, tablename, policyname), pg_policies::text
+from pg_policies
+union all
+select 'function', oid::regprocedure::text, concat_ws(' ', proowner::regrole, proacl, pg_get_functiondef(oid))
+from pg_proc
+where pronamespace in (select oid from here)
+union all
+select 'enum', enumtypid::regtype::text, string_agg(enumlabel, ' ' order by enumsortorder)
+from pg_enum
+group by enumtypid
+union all
+select
+    'default privileges', concat_ws(' ', defaclrole::regrole, nullif(defaclnamespace, 0)::regnamespace, defaclobjtype),
+    defaclacl::text
+from pg_default_acl
+union all
+select 'comment', concat_ws(' ', object.type, object.identity), description
+from pg_description
+cross join pg_identify_object(classoid, objoid, objsubid) as object
+where objoid >= 16384  -- made since initdb
+order by 1, 2, 3
+"""
+
+
+def schema(database: Database) -> list[tuple[str, str, str]]:
+    """Return all that makes up a database's schema, an object a row: kind, name, definition."""
+    with database.connect() as connection:
+        return connection.execute(_SCHEMA).fetchall()
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

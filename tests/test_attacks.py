@@ -1,5 +1,6 @@
-"""Attacks on fixes 01 to 07 that the notebook has no room for: each once broke a draft of them."""
+"""Attacks that the notebooks have no room for: each once broke a draft of a fix."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -7,7 +8,7 @@ import pytest
 import workbook as wb
 from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor, Database, clone, fixes
 from workbook.actors import NAMES
-from workbook.database import assume
+from workbook.database import assume, send
 
 LAST = fixes.all_fixes()[-1].number
 CHUNK = "insert into message_chunks (message_id, seq, session_id, chat_type, content) values (:reply, :seq, {}, 'main', :text)"
@@ -64,7 +65,7 @@ class TestCompletion:
             phone("select now()")
             laptop(MESSAGE.format(":anna_open"))
             laptop.commit()
-            phone(COMPLETE.replace("true", "true, completed_at = now()"))
+            phone(COMPLETE)
             phone.commit()
         assert fixed.value(
             "select completed_at > all (select sent_at from messages where session_id = :anna_open)"
@@ -108,13 +109,15 @@ class TestCompletedSession:
 
 
 class TestStreaming:
-    def test_learner_cannot_land_another_text_under_a_replys_id(self, fixed: Database) -> None:
+    def test_learner_cannot_land_another_text_under_a_replys_id(self) -> None:
+        # Since B3 a learner cannot choose an id at all.
+        fixed = clone(48)
         fixed.run(CHUNK_OF_ANNA, SERVICE, seq=1, text="What it said")
         forged = "insert into messages (id, session_id, role, chat_type, content) values (:reply, :anna_open, '{}', 'main', 'x')"
-        for role in ("scenario", "user"):
+        for role in ("assistant", "user"):
             fixed.refused(forged.format(role), ANNA, code="PT409")
         fixed.run(COMPLETE, ANNA)
-        fixed.refused(forged.format("scenario"), ANNA, code="PT409")
+        fixed.refused(forged.format("assistant"), ANNA, code="PT409")
         fixed.run(FINALIZE, SERVICE)
         assert reply(fixed) == "What it said"
 
@@ -197,7 +200,7 @@ class TestStreaming:
             fixed.run(CHUNK_OF_ANNA, SERVICE, seq=seq, text=f"{seq}")
             fixed.run("update message_chunks set created_at = now() - :age::interval where seq = :seq", SERVICE, seq=seq, age=age)
         fixed.run("update sessions set last_activity_at = now() - interval '8 days'", SERVICE)
-        assert fixed.value("select delete_expired_sessions()", SERVICE) == 1  # Ben's
+        assert fixed.value("select (delete_expired_sessions()).affected", SERVICE) == 1  # Ben's
         fixed.run(FINALIZE, SERVICE)
         assert reply(fixed) == "12"
 
@@ -206,10 +209,6 @@ class TestStreaming:
         fixed.run("update message_chunks set created_at = now() - interval '25 hours'", SERVICE)
         fixed.run("select delete_expired_sessions()", SERVICE)
         assert fixed.value("select count(*) from message_chunks") == 0
-        assert fixed.value("select metadata from logs order by created_at desc limit 1") == {
-            "deleted_count": 0,
-            "orphan_chunk_count": 1,
-        }
 
     def test_writers_and_finishers_at_full_speed(self, fixed: Database) -> None:
         """Two finish what a third writes, as fast as they can: every fragment that was accepted is in the message."""
@@ -284,7 +283,7 @@ class TestWeeklyReset:
 
     def test_running_twice_resets_once(self, fixed: Database) -> None:
         fixed.run("update profiles set week_reset_date = now() - interval '40 days'", SERVICE)
-        assert [fixed.value("select reset_weekly_limits()", SERVICE) for _ in range(2)] == [2, 0]
+        assert [fixed.value("select (reset_weekly_limits()).affected", SERVICE) for _ in range(2)] == [2, 0]
 
 
 class TestExtensions:
@@ -300,3 +299,196 @@ class TestExtensions:
         database = clone(5)
         database.run("create extension pgcrypto with schema extensions", ADMIN)
         database.apply(6)
+
+
+OLD = "set local session_replication_role = replica; update messages set sent_at = now() - interval '2 years'"
+READABLE = """
+    select
+        (select count(*) from messages where user_id = :anna and content <> '')
+        + (select count(*) from messages_archive where user_id = :anna and content <> '')
+        + (select count(*) from message_chunks where user_id = :anna)"""
+
+
+class TestErasure:
+    def test_meets_a_message_that_is_being_archived(self, fixed: Database) -> None:
+        fixed.run(OLD, ADMIN)
+        with wb.concurrently(fixed, job=SERVICE, erasure=SERVICE) as (job, erasure):
+            job("select archive_old_messages(1)")
+            assert erasure("select erase_user(:anna)").waited
+            job.commit()
+            erasure.commit()
+        assert fixed.value("select count(*) from messages_archive where user_id = :anna") == 8
+        assert fixed.value(READABLE) == 0
+
+    @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+    @pytest.mark.parametrize("writer", [ANNA, SERVICE])
+    def test_meets_a_writer_with_an_older_snapshot(self, fixed: Database, level: str, writer: Actor) -> None:
+        with fixed.connect() as connection:
+            connection.execute(f"begin isolation level {level}")
+            assume(connection, writer)
+            connection.execute("select from scenarios")
+            fixed.run("select erase_user(:anna)", SERVICE)
+            with pytest.raises(psycopg.errors.SerializationFailure):
+                send(connection, MESSAGE.format(":anna_open"), {})
+        assert fixed.value(READABLE) == 0
+
+    def test_meets_a_session_and_its_message_in_one_statement(self, fixed: Database) -> None:
+        fixed.run(COMPLETE, ANNA)
+        with fixed.connect() as gate, ThreadPoolExecutor(2) as pool:
+            gate.execute("select pg_advisory_lock(42)")
+            writing = pool.submit(
+                fixed.run,
+                """with session as (insert into sessions (id, user_id, scenario_id) values (:anna_next, :anna, 1) returning id),
+                    message as (insert into messages (session_id, role, chat_type, content)
+                    select id, 'user', 'main', 'Halt!' from session returning id)
+                select pg_advisory_xact_lock(42) from message""",
+                SERVICE,
+            )
+            wait_until(fixed, "select exists (select from pg_locks where locktype = 'advisory' and objid = 42 and not granted)")
+            erasing = pool.submit(fixed.run, "select erase_user(:anna)", SERVICE)
+            wait_until(
+                fixed, "select exists (select from pg_stat_activity where query ~ 'erase_user' and wait_event_type = 'Lock')"
+            )
+            gate.execute("select pg_advisory_unlock(42)")
+            writing.result()
+            erasing.result()
+        assert fixed.value(READABLE) == 0
+
+    def test_with_an_older_snapshot_of_its_own_is_refused(self, fixed: Database) -> None:
+        with fixed.connect() as connection:
+            connection.execute("begin isolation level repeatable read")
+            assume(connection, SERVICE)
+            (status, error) = connection.execute(
+                "select (result).status, (result).error from erase_user(%s) as result", [NAMES["anna"]]
+            ).fetchone()
+        assert status == "failed" and error.startswith("0A000")
+
+    def test_reaches_before_images_of_a_profile_that_is_gone(self) -> None:
+        dirty = clone(LAST, data="dirty")
+        dirty.run("delete from profiles where id = 'd0000000-0000-4000-8000-000000000003'", SERVICE)
+        erase = "select (erase_user('d0000000-0000-4000-8000-000000000003')).status"
+        assert dirty.value(erase, SERVICE) == "ok"
+        assert dirty.value("select count(*) from private.repairs where before::text ~ 'frida'") == 0
+
+    def test_of_everybody_leaves_nothing_to_read(self) -> None:
+        dirty = clone(LAST, data="dirty")
+        dirty.run("select erase_user(id) from profiles", SERVICE)
+        for table in ("messages", "messages_archive"):
+            assert dirty.value(f"select count(*) from {table} where content <> ''") == 0
+        assert dirty.value("select count(*) from profiles where email is not null") == 0
+        assert (
+            dirty.value("select count(*) from private.repairs where before::text ~ '@|Wie geht es dir|Bis später|Mit allem'") == 0
+        )
+
+
+def wait_until(database: Database, question: str) -> None:
+    """Wait until a question is answered with yes, for ten seconds at the most."""
+    for _ in range(1000):
+        if database.value(question, ADMIN):
+            return
+        time.sleep(0.01)
+    raise AssertionError(question)
+
+
+class TestLogJobs:
+    def test_clean_up_does_not_keep_anybody_from_a_session(self, fixed: Database) -> None:
+        fixed.run("select private.create_log_partition('2024-05-01')")
+        with fixed.connect() as anna, ThreadPoolExecutor(1) as pool:
+            with anna.transaction():
+                assume(anna, ANNA)
+                anna.execute("select count(*) from sessions")
+                job = pool.submit(fixed.value, "select (delete_old_logs()).status", SERVICE)
+                wait_until(
+                    fixed, "select exists (select from pg_stat_activity where query ~ 'old_logs' and wait_event_type = 'Lock')"
+                )
+                anna.execute("select count(*) from logs")
+            assert job.result() == "ok"
+        assert fixed.value("select to_regclass('private.logs_y2024m05') is not null")
+        fixed.run("select delete_old_logs()", SERVICE)
+        assert fixed.value("select to_regclass('private.logs_y2024m05') is null")
+
+    def test_two_at_once_with_a_month_to_make(self, fixed: Database) -> None:
+        fixed.run(
+            "insert into logs (level, event_type, created_at) values ('info', 'user_logout', '2024-05-31 23:59+00')", SERVICE
+        )
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(lambda _: fixed.value("select (delete_old_logs()).status", SERVICE), range(2)))
+        assert results == ["ok", "ok"]
+        assert fixed.value("select count(*) from logs where created_at < '2024-06-01'") == 0
+
+    @pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-03-15 BC", "2024-02-29 23:59:59.999999+00", "1999-12-31"])
+    def test_odd_moments_are_neither_lost_nor_in_the_way(self, moment: str) -> None:
+        before = clone(29)
+        insert = "insert into logs (id, level, event_type, created_at) values (:reply, 'info', 'user_logout', :moment)"
+        before.run(insert, SERVICE, moment=moment)
+        before.apply_up_to(LAST)
+        assert before.value("select created_at = cast(:moment as timestamptz) from logs where id = :reply", moment=moment)
+        before.run("set local timezone = 'America/New_York'; select private.ensure_log_partitions()")
+        before.run("select delete_old_logs()", SERVICE)
+        kept = before.value("select count(*) from logs where id = :reply")
+        assert kept == (moment == "infinity")
+
+
+class TestExpiredSessions:
+    def test_leave_one_in_which_a_reply_begins(self, fixed: Database) -> None:
+        fixed.run("update sessions set last_activity_at = now() - interval '8 days' where id = :anna_open", SERVICE)
+        with wb.concurrently(fixed, backend=SERVICE, job=SERVICE) as (backend, job):
+            backend(CHUNK_OF_ANNA, seq=1, text="Vier")
+            job("select delete_expired_sessions()")
+            backend.commit()
+            job.commit()
+        assert fixed.value("select count(*) from message_chunks") == 1
+
+
+class TestArchive:
+    def test_goes_on_past_an_id_that_was_used_again(self, fixed: Database) -> None:
+        fixed.run(OLD, ADMIN)
+        fixed.run("select archive_old_messages()", SERVICE)
+        again = "insert into messages (id, session_id, role, chat_type, content) select id, :ben_open, 'assistant', 'main', 'x'"
+        fixed.run(f"{again} from messages_archive limit 1", SERVICE)
+        fixed.run(
+            "insert into messages (session_id, role, chat_type, content) values (:ben_open, 'assistant', 'main', 'y')", SERVICE
+        )
+        fixed.run(OLD, ADMIN)
+        assert fixed.value("select (archive_old_messages()).affected", SERVICE) == 1
+
+
+class TestAwkwardRows:
+    """Rows of v1 that are worse than the dirty set: each fix has to get past them."""
+
+    @pytest.mark.parametrize(
+        "scenarios",
+        [
+            [(20, "A"), (21, "A"), (22, "A (21)"), (23, "A (21) (21)")],
+            [(20, "A"), (21, "A!"), (22, "a 2"), (23, "???"), (24, "")],
+            [(-5, "A"), (-4, "A!"), (0, "Marketplace")],
+        ],
+    )
+    def test_titles(self, scenarios: list[tuple[int, str]]) -> None:
+        awkward = clone("v1", data="dirty")
+        for number, title in scenarios:
+            awkward.run(
+                "insert into scenarios (id, title, emoji, initial_message_main, initial_message_helper)"
+                " values (:number, :title, '?', '', '')",
+                SERVICE,
+                number=number,
+                title=title,
+            )
+        awkward.apply_up_to(LAST)
+        assert awkward.value("select code from scenarios where id = 1") == "marketplace"
+        assert awkward.value("select count(*) from scenarios") == 5 + len(scenarios)
+
+    def test_addresses(self) -> None:
+        awkward = clone("v1")
+        awkward.run("insert into auth.users (id, email) values (:cem, '')", ADMIN)
+        awkward.run(f"insert into auth.users (email) values ('{NAMES['cem']}@duplicate.invalid')", ADMIN)
+        awkward.run("insert into auth.users (email) values ('ANNA@example.org'), ('Anna@example.org')", ADMIN)
+        awkward.apply_up_to(LAST)
+        assert awkward.value("select email::text from profiles where id = :anna") == "anna@example.org"
+        assert awkward.value("select count(*) = count(distinct email::text) from profiles")
+
+    def test_user_without_profile(self) -> None:
+        awkward = clone("v1")
+        awkward.run("delete from profiles where id = :anna", ANNA)
+        awkward.apply_up_to(LAST)
+        assert awkward.value("select count(*) from profiles", ANNA) == 1

@@ -1,9 +1,8 @@
 """One check for each issue: does this database show the flaw? Proofs and the scoreboard use the same one."""
 
-import io
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -11,7 +10,7 @@ import psycopg
 from . import privileges
 from .actors import ADMIN, ANNA, ANON, NAMES, OWNER, SERVICE, Actor
 from .catalogue import issue
-from .concurrency import concurrently
+from .concurrency import concurrently, is_quiet
 from .database import Database
 from .errors import WorkbookError
 from .fixes import find
@@ -71,8 +70,11 @@ def look(number: int, database: Database) -> str | None:
     """
     if number not in CHECKS:
         raise WorkbookError(f"There is no check for issue {number}; add one to notebooks/workbook/checks.py.")
-    with redirect_stdout(io.StringIO()):
+    token = is_quiet.set(True)
+    try:
         return CHECKS[number](database)
+    finally:
+        is_quiet.reset(token)
 
 
 def summary() -> Table:
@@ -433,15 +435,23 @@ def profile_without_address(database: Database) -> str | None:
 
 @check(26)
 def job_runs_the_callers_code(database: Database) -> str | None:
-    """Call a job with a temporary table in the way that runs code of the caller's."""
+    """Call a job with a temporary table and temporary types in the way that run code of the caller's."""
+    role = _assistant(database)
     with database.transaction(SERVICE) as transaction:
         transaction.run("""
             create temporary table logs (level text, event_type text, metadata jsonb, created_at timestamptz);
             grant all on logs to public;
             create function pg_temp.attack() returns trigger language plpgsql
                 as $$ begin perform set_config('attack.ran_as', current_user, false); return new; end $$;
-            create trigger attack before insert on logs for each row execute function pg_temp.attack()""")
+            create trigger attack before insert on logs for each row execute function pg_temp.attack();
+            create function pg_temp.note() returns boolean language plpgsql as $$ begin
+                if current_user <> 'service_role' then perform set_config('attack.ran_as', current_user, false); end if;
+                return true; end $$""")
+        for name in ("uuid", "text", "jsonb", "timestamptz", "regclass", "date"):
+            transaction.run(f"create domain pg_temp.{name} as pg_catalog.{name} check (pg_temp.note())")
         transaction.run("select public.delete_old_logs()")
+        transaction.run(_MESSAGE.replace("'user'", f"'{role}'"))
+        transaction.run("update public.sessions set is_completed = true, completed_at = now() where id = :anna_open")
         ran_as = transaction.value("select current_setting('attack.ran_as', true)")
     return f"a caller's code runs as {ran_as}" if ran_as else None
 
@@ -865,8 +875,9 @@ def grants_too_wide(database: Database) -> str | None:
     """Compare all grants with data/privileges.csv, and look at those of a table that is made tomorrow."""
     different = privileges.compare(database)
     if not different.empty:
-        truncate = int((different["command"] == "truncate").sum())
-        return f"{len(different)} grants differ from the matrix, {truncate} of them TRUNCATE"
+        # How many grants there are in all depends on the server's version.
+        clients = different[different["role"].isin(["anon", "authenticated"]) & (different["command"] == "truncate")]
+        return f"clients may truncate {clients['object'].nunique()} tables" if len(clients) else "grants differ from the matrix"
     try:
         with database.transaction(OWNER) as transaction:
             transaction.run("create table public.made_tomorrow (id integer)")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import psycopg
@@ -11,6 +12,9 @@ import psycopg
 from .actors import Actor
 from .database import Database, Refusal, assume, send
 from .errors import WorkbookError
+
+is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+"""Whether steps are played without being printed, as a check wants it."""
 
 DEADLOCK_TIMEOUT_MS = 50
 LONGEST_STEP_S = 20
@@ -132,6 +136,8 @@ class _Stage:
         return [other for other in self.sides if other.pid in pids]
 
     def _print(self, side: Side, shown: str) -> None:
+        if is_quiet.get():
+            return
         width = max(len(other.name) for other in self.sides)
         outcome = side.step.outcome
         if outcome is None:

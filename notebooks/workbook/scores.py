@@ -1,11 +1,15 @@
 """The scoreboard: every issue's check run against v1, against the review's own SQL, and against v2."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from . import catalogue, charts, fixes
 from .checks import CHECKS, look
 from .database import clone
 from .tables import Table
+
+PARALLEL = 4
+"""Checks at once: most of their time they wait, for locks or for the server."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Scoreboard:
 def scoreboard() -> Scoreboard:
     """Run every check against a clone of its own of v1, of v1 with the review's statements, and of v2."""
     states: dict[str, str | int] = {"v1": "v1", "as proposed": "proposed", "v2": fixes.all_fixes()[-1].number}
-    return Scoreboard({name: {number: _look(number, state) for number in sorted(CHECKS)} for name, state in states.items()})
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        seen = {name: {number: pool.submit(_look, number, state) for number in sorted(CHECKS)} for name, state in states.items()}
+        return Scoreboard({name: {number: run.result() for number, run in runs.items()} for name, runs in seen.items()})
 
 
 def _look(number: int, state: str | int) -> str | None:

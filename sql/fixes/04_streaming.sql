@@ -58,7 +58,7 @@ begin
             hint = 'Use READ COMMITTED, the default.';
     end if;
 
-    perform pg_advisory_xact_lock(hashtextextended(lock_reply.message_id::text, 0));
+    perform pg_advisory_xact_lock(hashtextextended(lock_reply.message_id::pg_catalog.text, 0));
 end;
 $$;
 comment on function private.lock_reply(uuid) is
@@ -211,7 +211,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    reply record;
+    reply pg_catalog.record;
 begin
     perform private.lock_reply(finalize_message.message_id);
 

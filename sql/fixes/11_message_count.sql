@@ -27,7 +27,7 @@ begin
     else
         raise exception using
             errcode = 'check_violation',
-            message = format('no counter counts messages of the chat type %s', coalesce(new.chat_type::text, 'null')),
+            message = format('no counter counts messages of the chat type %s', coalesce(new.chat_type::pg_catalog.text, 'null')),
             hint = 'Add a counter for the new chat type before the first message of it.';
     end if;
     return new;

@@ -21,14 +21,30 @@ insert into private.repairs (issue, table_name, row_id, before)
 select 17, 'scenarios', doubled.id, to_jsonb(doubled)
 from doubled;
 
-update public.scenarios
-set title = format('%s (%s)', title, id)
-where id::text in (
-    select row_id
-    from private.repairs
-    where issue = 17
-        and table_name = 'scenarios'
-);
+-- The id in brackets, and again where somebody has a title with just that.
+do $$
+declare
+    doubled record;
+    free_title text;
+begin
+    for doubled in
+        select scenarios.id, scenarios.title
+        from public.scenarios
+        join private.repairs on repairs.row_id = scenarios.id::text
+        where repairs.issue = 17
+            and repairs.table_name = 'scenarios'
+        order by scenarios.id
+    loop
+        free_title := doubled.title;
+        while exists (select from public.scenarios where scenarios.title = free_title) loop
+            free_title := format('%s (%s)', free_title, doubled.id);
+        end loop;
+        update public.scenarios
+        set title = free_title
+        where id = doubled.id;
+    end loop;
+end;
+$$;
 
 alter table public.scenarios add constraint scenarios_title_unique unique (title);
 comment on constraint scenarios_title_unique on public.scenarios is

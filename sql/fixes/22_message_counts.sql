@@ -21,7 +21,7 @@ begin
             errcode = 'check_violation',
             message = format(
                 'no counter counts messages of the chat type %s',
-                (select min(chat_type::text) from added where chat_type not in ('main', 'helper'))
+                (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
             ),
             hint = 'Add a counter for the new chat type before the first message of it.';
     end if;

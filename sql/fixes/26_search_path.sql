@@ -7,7 +7,8 @@ begin;
 set local lock_timeout = '5s';
 
 -- The last function that runs as its owner with whatever search_path its caller has; the fixes before have restated
--- the others. With an empty one, every name has to say its schema, and no temporary table can stand in for a real one.
+-- the others. An empty one looks nothing up, but for temporary tables and types: those come first, always. So every name
+-- of a table or type inside says its schema, pg_catalog too; keywords such as integer cannot be mistaken.
 create or replace function public.delete_old_logs() returns integer
 language plpgsql
 security definer

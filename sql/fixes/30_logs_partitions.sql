@@ -30,7 +30,7 @@ partition by range (created_at);
 comment on table public.logs is
 'What happened, for support and for alarms, a partition a month (issue 30). Written by the service role and by jobs only; '
 'a learner reads their own (issue 24).';
-comment on column public.logs.id is 'Unique by itself; the key adds created_at, as partitions ask for.';
+comment on column public.logs.id is 'The event. The key adds created_at, as partitions ask for, so nothing but chance keeps an id unique.';
 comment on column public.logs.level is 'error, warn, info or debug; an error is what an alarm looks for.';
 comment on column public.logs.event_type is 'What kind of event, one of event_types.';
 comment on column public.logs.user_id is 'The learner whom it concerns, if any.';
@@ -65,16 +65,19 @@ as $$
 declare
     -- From the first instant of the month to the first of the next, which no longer belongs to it. In UTC, whatever
     -- the session's TimeZone is.
-    from_at constant timestamptz := date_trunc('month', month, 'UTC');
-    to_at constant timestamptz := (from_at at time zone 'UTC' + interval '1 month') at time zone 'UTC';
-    name constant text := to_char(from_at at time zone 'UTC', '"logs_y"YYYY"m"MM');
+    from_at constant pg_catalog.timestamptz := date_trunc('month', month, 'UTC');
+    to_at constant pg_catalog.timestamptz := (from_at at time zone 'UTC' + interval '1 month') at time zone 'UTC';
+    name constant pg_catalog.text := to_char(from_at at time zone 'UTC', '"logs_y"YYYY"m"MM');
 begin
+    -- One at a time, and whoever waited looks again.
+    perform pg_advisory_xact_lock(hashtextextended('log partitions', 0));
     if to_regclass(format('private.%I', name)) is not null then
         return;
     end if;
 
-    -- Rows of this month may have landed in the default partition, and none may come while they move.
-    lock table public.logs in share row exclusive mode;
+    -- Rows of this month may have landed in the default partition, and none may come while they move. The tables that
+    -- logs refers to are locked by ATTACH anyway: all at once, and in the order in which the app goes from one to the next.
+    lock table public.profiles, public.sessions, public.event_types, public.logs in share row exclusive mode;
     execute format(
         'create table private.%I (like public.logs including defaults including constraints)', name
     );
@@ -95,10 +98,12 @@ create function private.ensure_log_partitions() returns void
 language plpgsql
 set search_path = ''
 set timezone = 'UTC'
+-- Less than deadlock_timeout: whoever holds what this needs goes on, and this gives up.
+set lock_timeout = '200ms'
 as $$
 declare
-    month timestamptz;
-    last_month constant timestamptz := date_trunc('month', now()) + interval '2 months';
+    month pg_catalog.timestamptz;
+    last_month constant pg_catalog.timestamptz := date_trunc('month', now()) + interval '2 months';
 begin
     -- This month and the next two, and every month that the default partition holds rows of. A clock that is off by
     -- decades makes no partition: its rows stay where they are.
@@ -107,7 +112,7 @@ begin
         union
         select date_trunc('month', created_at)
         from private.logs_default
-        where created_at >= timestamptz '2000-01-01'
+        where created_at >= timestamp with time zone '2000-01-01'
             and created_at < last_month + interval '1 month'
         order by 1
     loop
@@ -169,28 +174,39 @@ set lock_timeout = '5s'
 set timezone = 'UTC'
 as $$
 declare
-    month record;
-    dropped bigint;
-    oldest timestamptz;
+    month pg_catalog.record;
+    old_months pg_catalog.text[] := '{}';
+    name pg_catalog.text;
+    emptied bigint;
+    oldest pg_catalog.timestamptz;
 begin
-    perform private.ensure_log_partitions();
+    -- One run at a time.
+    perform pg_advisory_xact_lock(hashtextextended('log partitions', 0));
+    begin
+        perform private.ensure_log_partitions();
+    exception
+        when lock_not_available or deadlock_detected then
+            -- Somebody holds a table. Until the next run the default partition takes what has no month.
+            null;
+    end;
     affected := 0;
     window_end := now() - interval '30 days';
 
-    -- A month that is over 30 days old to its last instant goes as a whole: no row is read but to be counted.
+    -- A month that is over 30 days old to its last instant is emptied as a whole: no row is read but to be counted.
     for month in
         select partition.relname
         from pg_catalog.pg_inherits
         join pg_catalog.pg_class as partition on partition.oid = pg_inherits.inhrelid
-        where pg_inherits.inhparent = 'public.logs'::regclass
+        where pg_inherits.inhparent = 'public.logs'::pg_catalog.regclass
             and partition.relname ~ '^logs_y\d{4}m\d{2}$'
             and to_date(substr(partition.relname, 7), 'YYYY"m"MM') + interval '1 month' <= window_end
         order by 1
     loop
-        execute format('select count(*), min(created_at) from private.%I', month.relname) into dropped, oldest;
-        execute format('alter table public.logs detach partition private.%I', month.relname);
-        execute format('drop table private.%I', month.relname);
-        affected := affected + dropped;
+        execute format('lock table private.%I in access exclusive mode', month.relname);
+        execute format('select count(*), min(created_at) from private.%I', month.relname) into emptied, oldest;
+        execute format('truncate private.%I', month.relname);
+        old_months := old_months || month.relname::pg_catalog.text;
+        affected := affected + emptied;
         window_start := least(window_start, oldest);
     end loop;
 
@@ -201,14 +217,29 @@ begin
         returning created_at
     )
     select count(*), min(created_at)
-    into dropped, oldest
+    into emptied, oldest
     from deleted;
-    affected := affected + dropped;
+    affected := affected + emptied;
     window_start := least(window_start, oldest);
+
+    -- The empty partitions go last: that locks logs and the tables that it refers to until the job commits, which is
+    -- at once. Where somebody holds one of them the job does not queue up in front of everybody else: an empty
+    -- partition can wait for the next run.
+    perform set_config('lock_timeout', '200ms', true);
+    begin
+        foreach name in array old_months loop
+            execute format('alter table public.logs detach partition private.%I', name);
+            execute format('drop table private.%I', name);
+        end loop;
+    exception
+        when lock_not_available or deadlock_detected then
+            null;
+    end;
 end;
 $$;
 comment on function private.drop_old_logs() is
-'Drops the partitions that are over 30 days old, deletes what else is, and returns how many rows and the oldest (issue 30).';
+'Empties and drops the partitions that are over 30 days old, deletes what else is, and returns how many rows and the oldest '
+'(issue 30).';
 revoke all on function private.drop_old_logs() from public;
 
 -- Restated from 26.

@@ -49,11 +49,27 @@ create function private.expire_sessions(out affected bigint, out window_start ti
 language plpgsql
 set search_path = ''
 as $$
+declare
+    expired pg_catalog.uuid[];
 begin
     window_end := now() - interval '7 days';
+
+    -- Locked in a statement of their own, so that the next one sees a reply which has just begun. A session that
+    -- somebody holds is in use, whatever its date says.
+    select array_agg(candidate.id)
+    into expired
+    from (
+        select sessions.id
+        from public.sessions
+        where not sessions.is_completed
+            and sessions.last_activity_at < window_end
+        for update skip locked
+    ) as candidate;
+
     with deleted as (
         delete from public.sessions
-        where not sessions.is_completed
+        where sessions.id = any (expired)
+            and not sessions.is_completed
             and sessions.last_activity_at < window_end
             and not exists (
                 select

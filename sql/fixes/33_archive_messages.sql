@@ -66,9 +66,14 @@ begin
     with batch as (
         select messages.id
         from public.messages
+        join public.sessions on sessions.id = messages.session_id
         where messages.sent_at < window_end
+            -- An id that somebody has used again stays here, and does not hold up the rest.
+            and not exists (select from public.messages_archive as archived where archived.id = messages.id)
         limit batch_size
-        for update skip locked
+        -- First the session, as whoever deletes one does.
+        for key share of sessions skip locked
+        for update of messages skip locked
     ),
     moved as (
         delete from public.messages

@@ -26,18 +26,30 @@ from (values
 ) as known (title, code)
 where scenarios.title = known.title;
 
--- What somebody added by hand: its title in small letters and hyphens, and its id where that is taken or empty.
-update public.scenarios
-set code = coalesce(nullif(trim(both '-' from regexp_replace(lower(title), '[^a-z0-9]+', '-', 'g')), ''), 'scenario')
-where code is null;
-update public.scenarios
-set code = format('%s-%s', code, id)
-where exists (
-    select
-    from public.scenarios as earlier
-    where earlier.code = scenarios.code
-        and earlier.id < scenarios.id
-);
+-- What somebody added by hand: its title in small letters and hyphens, and a number where that is taken.
+do $$
+declare
+    nameless record;
+    base text;
+    free_code text;
+    place integer;
+begin
+    for nameless in select id, title from public.scenarios where code is null order by id loop
+        base := coalesce(
+            nullif(trim(both '-' from regexp_replace(lower(nameless.title), '[^a-z0-9]+', '-', 'g')), ''), 'scenario'
+        );
+        free_code := base;
+        place := 1;
+        while exists (select from public.scenarios where scenarios.code = free_code) loop
+            place := place + 1;
+            free_code := format('%s-%s', base, place);
+        end loop;
+        update public.scenarios
+        set code = free_code
+        where id = nameless.id;
+    end loop;
+end;
+$$;
 
 alter table public.scenarios
     alter column code set not null,

@@ -1,7 +1,7 @@
 -- 35 · No soft delete pattern
--- Locks: profiles, sessions, messages, message_chunks and messages_archive, ACCESS EXCLUSIVE, for a moment: no row is read,
--- but by the check on profiles. Also auth.users, whose foreign key goes. Reads and writes wait. event_types gets a row
--- (ROW EXCLUSIVE), and nobody waits for that.
+-- Locks: profiles, sessions, messages, message_chunks and messages_archive, ACCESS EXCLUSIVE, while profiles and messages are
+-- checked once. Also auth.users, whose foreign key goes. Reads and writes wait. event_types gets a row (ROW EXCLUSIVE),
+-- and nobody waits for that.
 -- Repairs: nothing.
 
 begin;
@@ -162,6 +162,29 @@ comment on function private.require_open_session() is
 'Refuses a message for a completed session (issue 3), except a reply that began before (4), or for a deleted account (35), '
 'and sets its user (18).';
 
+-- Sessions too, and before their foreign key gets to it: the profile is held from here on, so an erasure waits for
+-- whatever the same statement goes on to write.
+create function private.hold_account() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.profiles where profiles.id = new.user_id for key share;
+    perform private.require_account(new.user_id);
+    return new;
+end;
+$$;
+comment on function private.hold_account() is
+'Refuses a session for a deleted account, and keeps the account from being erased until the session is there (issue 35).';
+revoke all on function private.hold_account() from public;
+
+create trigger sessions_hold_account
+before insert on public.sessions
+for each row execute function private.hold_account();
+comment on trigger sessions_hold_account on public.sessions is
+'A deleted account starts no sessions (issue 35).';
+
 create function private.require_account(user_id uuid) returns void
 language plpgsql
 set search_path = ''
@@ -170,7 +193,7 @@ begin
     if exists (select from public.profiles where profiles.id = require_account.user_id and profiles.deleted_at is not null) then
         raise exception using
             errcode = 'insufficient_privilege',
-            message = 'the account is deleted and takes no more messages',
+            message = 'the account is deleted and takes nothing more',
             detail = format('user %s', require_account.user_id),
             hint = 'Sign the learner out.';
     end if;
@@ -270,9 +293,14 @@ begin
     with batch as (
         select messages.id
         from public.messages
+        join public.sessions on sessions.id = messages.session_id
         where messages.sent_at < window_end
+            -- An id that somebody has used again stays here, and does not hold up the rest.
+            and not exists (select from public.messages_archive as archived where archived.id = messages.id)
         limit batch_size
-        for update skip locked
+        -- First the session, as whoever deletes one does.
+        for key share of sessions skip locked
+        for update of messages skip locked
     ),
     moved as (
         delete from public.messages
@@ -310,11 +338,21 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    learner constant uuid := erase_account.user_id;
-    reply uuid;
+    learner constant pg_catalog.uuid := erase_account.user_id;
+    reply pg_catalog.uuid;
     touched bigint;
 begin
-    if not exists (select from public.profiles where profiles.id = learner) then
+    if current_setting('transaction_isolation') <> 'read committed' then
+        -- An older snapshot would not show what was written just now.
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = 'an account cannot be erased at this isolation level',
+            detail = current_setting('transaction_isolation'),
+            hint = 'Use READ COMMITTED, the default.';
+    elsif not exists (select from public.profiles where profiles.id = learner)
+        -- Of somebody whose profile is gone altogether, before-images may be left.
+        and not exists (select from private.repairs where table_name = 'profiles' and row_id = learner::pg_catalog.text)
+    then
         raise exception using
             errcode = 'PT404',
             message = 'there is no such learner',
@@ -323,13 +361,16 @@ begin
     end if;
 
     -- Whoever writes a message holds its session, whoever streams holds the reply, and whoever starts a session holds
-    -- the profile. With all three in hand nothing is under way, and what comes next meets a deleted account.
+    -- the profile. With all three in hand no message is under way, and what comes next meets a deleted account.
     for reply in select distinct chunk.message_id from public.message_chunks as chunk where chunk.user_id = learner order by 1 loop
         perform private.lock_reply(reply);
     end loop;
     perform from public.sessions where sessions.user_id = learner order by sessions.id for no key update;
     perform from public.profiles where profiles.id = learner for update;
-    perform from public.sessions where sessions.user_id = learner order by sessions.id for no key update;
+    -- Written, not only locked: a writer with an older snapshot, who could not see that the account is deleted, fails.
+    update public.sessions
+    set updated_at = now()
+    where sessions.user_id = learner;
     for reply in select distinct chunk.message_id from public.message_chunks as chunk where chunk.user_id = learner order by 1 loop
         perform private.lock_reply(reply);
     end loop;
@@ -344,6 +385,7 @@ begin
     where chunk.user_id = learner;
     get diagnostics affected = row_count;
 
+    -- Two statements: a message that is being archived meanwhile is waited for by the first, and seen by the second.
     with erased as (
         update public.messages
         set content = '',
@@ -352,8 +394,13 @@ begin
         where messages.user_id = learner
             and (messages.content <> '' or messages.deleted_at is null)
         returning messages.sent_at
-    ),
-    erased_in_archive as (
+    )
+    select count(*), min(erased.sent_at)
+    into touched, window_start
+    from erased;
+    affected := affected + touched;
+
+    with erased as (
         update public.messages_archive as archived
         set content = '',
             deleted_at = coalesce(archived.deleted_at, now()),
@@ -362,9 +409,9 @@ begin
             and (archived.content <> '' or archived.deleted_at is null)
         returning archived.sent_at
     )
-    select count(*), min(sent_at)
+    select count(*), least(window_start, min(erased.sent_at))
     into touched, window_start
-    from (select sent_at from erased union all select sent_at from erased_in_archive) as either;
+    from erased;
     affected := affected + touched;
 
     -- Before-images: of messages, also those whose session is gone and with it the word whose they were.
@@ -373,15 +420,15 @@ begin
     where table_name = 'messages'
         and before ->> 'content' <> ''
         and (
-            before ->> 'session_id' in (select sessions.id::text from public.sessions where sessions.user_id = learner)
-            or not exists (select from public.sessions where sessions.id::text = before ->> 'session_id')
+            before ->> 'session_id' in (select sessions.id::pg_catalog.text from public.sessions where sessions.user_id = learner)
+            or not exists (select from public.sessions where sessions.id::pg_catalog.text = before ->> 'session_id')
         );
     update private.repairs
     set before = before || '{"email": null}'
     where table_name = 'profiles'
-        and row_id = learner::text;
+        and row_id = learner::pg_catalog.text;
 
-    -- The event stays, what was said about it goes.
+    -- The event stays, what was said about it goes. A log that is being written just now keeps its text until it is old.
     update public.logs
     set message = null,
         metadata = null

@@ -34,7 +34,7 @@ security definer
 set search_path = ''
 as $$
 declare
-    reply record;
+    reply pg_catalog.record;
 begin
     perform private.lock_reply(finalize_message.message_id);
 

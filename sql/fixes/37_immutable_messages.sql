@@ -12,7 +12,7 @@ set search_path = ''
 as $$
 declare
     -- What the row may become: as it was, but for being deleted or not.
-    allowed jsonb := to_jsonb(old) || jsonb_build_object('deleted_at', new.deleted_at, 'deleted_reason', new.deleted_reason);
+    allowed pg_catalog.jsonb := to_jsonb(old) || jsonb_build_object('deleted_at', new.deleted_at, 'deleted_reason', new.deleted_reason);
 begin
     if new.content = '' and new.deleted_at is not null then
         allowed := allowed || '{"content": ""}';

@@ -40,7 +40,7 @@ create temporary table wanted on commit drop as
 select
     living.id,
     case
-        when living.address !~ '\S' then null
+        when living.address !~ '\S' or living.address ilike '%@duplicate.invalid' then null
         when row_number() over (partition by lower(living.address) order by living.created_at, living.id) = 1 then living.address
     end as email
 from (

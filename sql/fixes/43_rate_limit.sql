@@ -20,14 +20,14 @@ security definer
 set search_path = ''
 as $$
 declare
-    too_fast uuid;
+    too_fast pg_catalog.uuid;
 begin
     if exists (select from added where chat_type not in ('main', 'helper')) then
         raise exception using
             errcode = 'check_violation',
             message = format(
                 'no counter counts messages of the chat type %s',
-                (select min(chat_type::text) from added where chat_type not in ('main', 'helper'))
+                (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
             ),
             hint = 'Add a counter for the new chat type before the first message of it.';
     end if;

@@ -44,7 +44,7 @@ begin
         -- A payload has 8000 bytes at the most; the log has all of it.
         perform pg_notify(
             'job_failed',
-            jsonb_build_object('job_id', result.job_id, 'job', result.job, 'error', left(result.error, 1000))::text
+            jsonb_build_object('job_id', result.job_id, 'job', result.job, 'error', left(result.error, 1000))::pg_catalog.text
         );
     end if;
     return result;
