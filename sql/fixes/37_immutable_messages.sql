@@ -1,5 +1,5 @@
 -- 37 · Messages immutability not enforced
--- Locks: messages and messages_archive, SHARE ROW EXCLUSIVE, for a moment: no row is read. Writes wait, reads do not.
+-- Locks: messages, messages_archive and message_chunks, SHARE ROW EXCLUSIVE, for a moment: no row is read. Writes wait, reads do not.
 -- Repairs: nothing.
 
 begin;
@@ -36,6 +36,29 @@ create trigger messages_immutable
 before update on public.messages
 for each row execute function private.keep_message();
 comment on trigger messages_immutable on public.messages is
+'What was said was said (issue 37).';
+
+-- A fragment that is moved to another session would take its reply along.
+create function private.keep_chunk() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception using
+        errcode = 'restrict_violation',
+        message = 'a fragment is never changed',
+        detail = format('message %s, fragment %s', old.message_id, old.seq),
+        hint = 'Delete the reply''s fragments and stream it anew, under another message_id.';
+end;
+$$;
+comment on function private.keep_chunk() is
+'Keeps the fragments of a reply as they arrived, whoever asks (issue 37).';
+revoke all on function private.keep_chunk() from public;
+
+create trigger message_chunks_immutable
+before update of message_id, seq, session_id, user_id, chat_type, content on public.message_chunks
+for each row execute function private.keep_chunk();
+comment on trigger message_chunks_immutable on public.message_chunks is
 'What was said was said (issue 37).';
 
 create trigger messages_archive_immutable

@@ -33,8 +33,11 @@ declare
         from public.message_chunks
         where message_chunks.message_id = new.id
     );
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    is_finalizing constant boolean := not is_client
+        and coalesce(current_setting('maraum.finalizing', true) = new.id::pg_catalog.text, false);
 begin
-    if is_streaming and is_client then
+    if is_streaming and not is_finalizing then
         raise exception using
             errcode = 'PT409',
             message = 'a reply is streaming under this id',

@@ -31,4 +31,27 @@ create policy sessions_delete_own on public.sessions
 comment on policy sessions_delete_own on public.sessions is
 'A learner with an account gives up a session that they have not completed (issue 35, B4).';
 
+-- Nobody else may give one away either: its messages and its completion were counted for whoever started it.
+create function private.keep_session_user() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception using
+        errcode = 'restrict_violation',
+        message = 'a session stays with the learner who started it',
+        detail = format('session %s', old.id),
+        hint = 'Start a new session for the other learner.';
+end;
+$$;
+comment on function private.keep_session_user() is
+'Keeps a session from changing hands, whoever asks (B4).';
+revoke all on function private.keep_session_user() from public;
+
+create trigger sessions_keep_user
+before update of user_id on public.sessions
+for each row when (new.user_id <> old.user_id) execute function private.keep_session_user();
+comment on trigger sessions_keep_user on public.sessions is
+'A session stays with the learner who started it (B4).';
+
 commit;
