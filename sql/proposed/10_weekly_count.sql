@@ -3,6 +3,7 @@
 create function public.recalculate_week() returns trigger
 language plpgsql
 security definer
+set search_path = public, pg_temp
 as $$
 declare
     learner uuid := coalesce(new.user_id, old.user_id);
