@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh figures stop
+.PHONY: help setup run test lab refresh bench figures stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -49,6 +49,9 @@ lab: setup ## Open JupyterLab on the start notebook
 
 refresh: setup ## Run the notebooks in place, so that their stored outputs are current
 	@$(VENV)/bin/python -m workbook refresh
+
+bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (medium: a few minutes)
+	@$(VENV)/bin/python -m workbook bench
 
 figures: setup ## Measure the README's figures and write them there (a few minutes)
 	@$(VENV)/bin/python -m workbook figures

@@ -1,8 +1,9 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
+from .bench import Arm, bystander, cost, learner, loaded, published, record, rows_read, times_ms
 from .catalogue import chapters, claims_against_counts, issue, issue_table
-from .charts import compare, issue_map, privilege_grid
+from .charts import compare, issue_map, privilege_grid, sweep
 from .checks import Proof, look, prove, summary
 from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
@@ -24,6 +25,7 @@ __all__ = [
     "SERVICE",
     "Actor",
     "Applied",
+    "Arm",
     "Database",
     "Proof",
     "Refusal",
@@ -31,12 +33,14 @@ __all__ = [
     "Side",
     "Step",
     "WorkbookError",
+    "bystander",
     "chapters",
     "claims_against_counts",
     "clone",
     "compare",
     "compare_privileges",
     "concurrently",
+    "cost",
     "dead_rows",
     "expected_privileges",
     "heap_only",
@@ -44,19 +48,26 @@ __all__ = [
     "issue",
     "issue_map",
     "issue_table",
+    "learner",
+    "loaded",
     "look",
     "medians",
     "plan",
     "privilege_grid",
     "prove",
+    "published",
     "ratio",
+    "record",
     "rows",
+    "rows_read",
     "scoreboard",
     "seconds",
     "show_sql",
     "size_bytes",
     "sql",
     "summary",
+    "sweep",
+    "times_ms",
     "try_privileges",
     "wal_bytes",
 ]

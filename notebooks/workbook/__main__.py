@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, lab, figures, stop."""
+"""The commands behind make: run, refresh, bench, lab, figures, stop."""
 
 import argparse
 import os
@@ -23,11 +23,23 @@ def run() -> None:
 
 
 def refresh() -> None:
-    """Execute every notebook in place, and write the README's list of issues anew."""
-    runs = report.execute(report.notebooks())
+    """Execute every notebook in place but the benchmarks, and write the README's list of issues anew."""
+    runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
     _require_success(runs)
+
+
+def bench() -> None:
+    """Execute the benchmarks in place, one at a time, and keep their runs in data/benchmarks."""
+    os.environ["BENCH"] = "1"
+    try:
+        for path in report.benchmarks():
+            runs = report.execute([path])
+            report.refresh(runs)
+            _require_success(runs)
+    except KeyboardInterrupt:
+        raise WorkbookError("Interrupted; the runs so far are in data/benchmarks, and `make bench` goes on from them.") from None
 
 
 def _require_success(runs: list[report.Executed]) -> None:
@@ -71,7 +83,7 @@ def stop() -> None:
     print("The embedded server is stopped." if stopped else "The embedded server is not running.")
 
 
-COMMANDS = {"run": run, "refresh": refresh, "lab": lab, "figures": figures}
+COMMANDS = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures": figures}
 
 
 def main() -> int:

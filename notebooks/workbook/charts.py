@@ -1,11 +1,12 @@
 """The workbook's charts, in one style."""
 
 import io
+import statistics
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from . import fixes
 from .catalogue import SEVERITIES, all_categories, all_issues
@@ -78,6 +79,55 @@ def compare(title: str, subtitle: str, panels: dict[str, dict[str, float]]) -> C
             ax.xaxis.set_major_formatter(lambda value, _: _short(value))
             ax.tick_params(left=False)
         axes[0].invert_yaxis()
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
+SWEEP_LOOKS = [("o", "--"), ("s", ":"), ("^", "-."), ("D", (0, (1, 3)))]
+"""Marker and line of the arms that were not chosen."""
+
+
+def sweep(title: str, subtitle: str, series: dict[str, dict[float, list[float]]], x_label: str, y_label: str) -> Chart:
+    """Draw how each arm grows: log–log, every run a faint dot, the median on top.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, runs and statistic.
+        series: runs by size, by arm. An arm called limit is grey, the one before it is the one that the workbook chose.
+    """
+    arms = list(series)
+    chosen = arms[-2] if arms[-1] == "limit" else arms[-1]
+    shades = iter([BEFORE, "#CC79A7", "#E69F00", "#8C510A"])
+    looks = iter(SWEEP_LOOKS)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 4.6))
+        ax = figure.subplots()
+        for arm, runs in series.items():
+            marker, line = ("o", "-") if arm in (chosen, "limit") else next(looks)
+            color = AFTER if arm == chosen else LIMIT if arm == "limit" else next(shades)
+            for x, values in runs.items():
+                ax.plot([x] * len(values), values, ".", color=color, alpha=0.25, markersize=5)
+            ax.plot(
+                list(runs),
+                [statistics.median(values) for values in runs.values()],
+                marker=marker,
+                linestyle=line,
+                color=color,
+                markerfacecolor=color if arm == chosen else "white",
+                label=arm,
+                linewidth=2,
+            )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
+        ax.yaxis.set_major_formatter(lambda value, _: _short(value))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.grid(True, which="major", color="#EEEEEE")
+        ax.set_axisbelow(True)
+        ax.set_xlabel(x_label)
+        ax.set_ylabel(y_label)
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         _head(figure, title, subtitle)
         return Chart(figure)
 

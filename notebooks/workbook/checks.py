@@ -759,6 +759,7 @@ def visitors_call_functions(database: Database) -> str | None:
                 from pg_proc
                 cross join unnest(array['anon', 'authenticated']) as role
                 where pronamespace = 'public'::regnamespace
+                    and prorettype <> 'trigger'::regtype
                     and has_function_privilege(role, oid, 'execute')
                 order by 1"""
             )["name"].tolist()

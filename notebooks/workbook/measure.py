@@ -24,8 +24,8 @@ def scale() -> str:
     return chosen
 
 
-def rows(small: int, medium: int, large: int) -> int:
-    """Return the row count for the chosen SCALE."""
+def rows[T](small: T, medium: T, large: T) -> T:
+    """Return the row count, or the row counts, for the chosen SCALE."""
     return {"small": small, "medium": medium, "large": large}[scale()]
 
 

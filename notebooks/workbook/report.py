@@ -40,6 +40,11 @@ def notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
+def benchmarks() -> list[Path]:
+    """Return the notebooks that measure at the chosen SCALE, and are stored at another than the smallest."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_benchmark_*.ipynb"))
+
+
 def execute(paths: list[Path]) -> list[Executed]:
     """Run notebooks, two at a time, with a progress bar; the files are not touched."""
     read = [nbformat.read(path, as_version=4) for path in paths]

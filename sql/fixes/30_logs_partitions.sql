@@ -56,7 +56,8 @@ revoke insert, update, delete on public.logs from anon, authenticated;
 create table private.logs_default (like public.logs including defaults including constraints);
 alter table public.logs attach partition private.logs_default default;
 comment on table private.logs_default is
-'Logs that no month''s partition is for, such as those of a clock that runs ahead. private.ensure_log_partitions() empties it.';
+'Logs that no month''s partition is for, such as those of a clock that runs ahead. private.ensure_log_partitions() moves each '
+'row out once it makes that row''s month.';
 
 create function private.create_log_partition(month timestamptz) returns void
 language plpgsql
@@ -121,7 +122,8 @@ begin
 end;
 $$;
 comment on function private.ensure_log_partitions() is
-'Makes the partitions of this month, the next two, and of all rows that had landed in the default one (issue 30).';
+'Makes the partitions of this month, the next two, and of each earlier month since 2000 that has rows in the default one '
+'(issue 30).';
 revoke all on function private.ensure_log_partitions() from public;
 
 do $$

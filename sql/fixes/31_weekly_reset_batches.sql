@@ -6,7 +6,8 @@ begin;
 
 set local lock_timeout = '5s';
 
--- Finds a batch without reading all profiles for each. Completions do not touch it, resets do.
+-- Finds a batch without reading all profiles for each. Whatever starts a new week writes it: a reset, or the first completion
+-- after it. Other completions do not touch it.
 create index profiles_week_reset_date_idx on public.profiles (week_reset_date);
 comment on index public.profiles_week_reset_date_idx is
 'The profiles whose week is over (issue 31).';

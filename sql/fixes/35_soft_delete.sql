@@ -47,7 +47,8 @@ comment on column public.profiles.deleted_at is
 comment on constraint profiles_email_while_living on public.profiles is
 'A living profile has an address, a deleted one has none (issue 35).';
 
--- A token stays valid for a while after its account is gone: it must not do anything any more.
+-- A token stays valid for a while after its account is gone: it may still read its own sessions and messages, and write
+-- nothing. A look at the profile in each read would cost everybody else, every time.
 drop policy profiles_select_own_authenticated on public.profiles;
 create policy profiles_select_own on public.profiles
     for select to authenticated using (id = (select auth.uid()) and deleted_at is null);

@@ -29,8 +29,8 @@ where relation.relnamespace = 'public'::regnamespace
         or col_description(attribute.attrelid, attribute.attnum) is null
     );
 comment on view private.timestamp_rules_broken is
-'Each column that breaks a rule of issue 39; empty when all is well. The rules: a moment is a timestamptz. Its name is a past '
-'participle and _at: created_at for the row, updated_at for its last change, and what happened otherwise (started_at, sent_at). '
+'Each column that breaks a rule of issue 39; empty when all is well. The rules: a moment is a timestamptz. Its name ends '
+'in _at: created_at for the row, updated_at for its last change, and what happened otherwise (started_at, sent_at). '
 'Its comment says what happened. profiles.week_reset_date is the one exception.';
 
 comment on column public.profiles.created_at is 'When the learner signed up.';

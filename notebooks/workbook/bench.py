@@ -1,0 +1,245 @@
+"""Benchmarks: big databases that are loaded once, arms that are timed in turn, and the runs kept as CSV."""
+
+import csv
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+from tqdm import tqdm
+
+from . import fixes
+from .actors import Actor
+from .database import (
+    Database,
+    _create,
+    _exists,
+    _maintenance,
+    _sweep_once,
+    _template,
+    _template_version,
+    assume,
+    send,
+)
+from .measure import scale
+from .paths import DATA, SQL
+
+FOLDER = DATA / "benchmarks"
+CHUNK = 1000
+"""Learners that are loaded at once, with a hundred messages each."""
+
+COLUMNS = ["benchmark", "question", "arm", "rows", "unit", "run", "value", "server", "cores", "scale", "date"]
+
+
+def loaded(messages: int) -> Database:
+    """Return v2 with so many messages, a hundred a learner; loaded on first use, and kept for the day.
+
+    It is shared, so whatever is sent to it has to be rolled back.
+    """
+    name = f"wb_t_{_template_version()}_bench_{messages}"
+    _sweep_once()
+    with _maintenance() as connection:
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        if not _exists(connection, name):
+            unfinished = _create(_template("seed", fixes.all_fixes()[-1].number))
+            _load(Database(unfinished), messages)
+            connection.execute(f'alter database "{unfinished}" rename to "{name}"')
+    return Database(name)
+
+
+def _load(database: Database, messages: int) -> None:
+    learners = messages // 100
+    load = (SQL / "bench" / "load_v2.sql").read_text()
+    with database.connect() as connection:
+        # Rows first and indexes after them: several times as fast.
+        indexes = connection.execute(_INDEXES).fetchall()
+        for drop, _ in indexes:
+            connection.execute(drop)
+        chunks = range(1, learners + 1, CHUNK)
+        with tqdm(total=messages, unit=" messages", desc="loading", disable=messages < 500_000) as bar:
+            for first in chunks:
+                last = min(first + CHUNK - 1, learners)
+                with connection.transaction():
+                    send(connection, load, {"first": first, "last": last})
+                bar.update((last - first + 1) * 100)
+        connection.execute("set maintenance_work_mem = '512MB'")
+        for _, create in indexes:
+            connection.execute(create)
+        connection.execute("vacuum (analyze) public.messages, public.sessions, public.profiles")
+
+
+_INDEXES = """
+select
+    case
+        when conname is null then format('drop index public.%I', relname)
+        else format('alter table public.messages drop constraint %I', conname)
+    end,
+    case
+        when conname is null then pg_get_indexdef(indexrelid)
+        else format('alter table public.messages add constraint %I %s', conname, pg_get_constraintdef(pg_constraint.oid))
+    end
+from pg_index
+join pg_class on pg_class.oid = indexrelid
+left join pg_constraint on conindid = indexrelid and contype in ('p', 'u')
+where indrelid = 'public.messages'::regclass
+"""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of doing it."""
+
+    name: str
+    ddl: str
+    """What is changed first; it is rolled back after the questions."""
+    actor: Actor
+    """Who asks."""
+
+
+def learner(number: int) -> tuple[Actor, str]:
+    """Return one of the loaded learners, and the id of their session."""
+    user_id, session_id = (str(UUID(hashlib.md5(f"{what} {number}".encode()).hexdigest())) for what in ("learner", "session"))
+    return Actor(f"learner {number}", "authenticated", user_id), session_id
+
+
+def times_ms(
+    database: Database, arms: Iterable[Arm], questions: dict[str, Callable[[Arm], str]], runs: int = 7
+) -> tuple[dict[tuple[str, str], list[float]], dict[tuple[str, str], object]]:
+    """Time every question in every arm, the arms in turn, each in a transaction that is rolled back.
+
+    Returns:
+        The milliseconds of each run, and the answer, by question and arm.
+    """
+    times: dict[tuple[str, str], list[float]] = {}
+    answers: dict[tuple[str, str], object] = {}
+    with database.connect() as connection:
+        for _ in range(runs):
+            for arm in arms:
+                with connection.transaction(force_rollback=True):
+                    if arm.ddl.strip():
+                        connection.execute(arm.ddl)
+                    assume(connection, arm.actor)
+                    for question, sql in questions.items():
+                        # Prepared, as the API does it. Once to plan and to fill the caches, once for the clock.
+                        send(connection, f"prepare question as {sql(arm)}", {})
+                        for is_timed in (False, True):
+                            with connection.transaction(force_rollback=True):
+                                start = time.perf_counter()
+                                answer = connection.execute("execute question").fetchall()
+                                took = 1000 * (time.perf_counter() - start)
+                            if is_timed:
+                                times.setdefault((question, arm.name), []).append(took)
+                                answers[question, arm.name] = answer
+                        connection.execute("deallocate question")
+    return times, answers
+
+
+def rows_read(database: Database, arm: Arm, question: str) -> int:
+    """Return how many rows a question reads in an arm: those that its plan's innermost nodes return or remove."""
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        if arm.ddl.strip():
+            connection.execute(arm.ddl)
+        assume(connection, arm.actor)
+        ((explained,),) = connection.execute(f"explain (analyze, format json) {question}").fetchall()
+    return sum(_leaves(explained[0]["Plan"]))
+
+
+def _leaves(node: dict) -> Iterator[int]:
+    if not node.get("Plans") or all("Subplan Name" in child for child in node["Plans"]):
+        yield round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    for child in node.get("Plans", []):
+        yield from _leaves(child)
+
+
+def record(benchmark: str, rows: int, times: dict[tuple[str, str], list[float]], unit: str = "ms") -> None:
+    """Append the runs to data/benchmarks, where BENCH asks for it; a question and size that is there already is replaced."""
+    if not os.environ.get("BENCH"):
+        return
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{benchmark}.csv"
+    kept = [run for run in _read(path) if not (int(run["rows"]) == rows and any(run["question"] == q for q, _ in times))]
+    server = psycopg.connect(Database("postgres").url).info.server_version
+    facts = {
+        "benchmark": benchmark,
+        "rows": rows,
+        "unit": unit,
+        "server": f"{server // 10_000}.{server % 10_000}",
+        "cores": os.cpu_count(),
+        "scale": scale(),
+        "date": datetime.now(UTC).date(),
+    }
+    new = [
+        {**facts, "question": question, "arm": arm, "run": run, "value": f"{value:.4g}"}
+        for (question, arm), values in times.items()
+        for run, value in enumerate(values, start=1)
+    ]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*kept, *new])
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]]:
+    """Return the published runs of one question: values by size, by arm; empty where none are published."""
+    series: dict[str, dict[int, list[float]]] = {}
+    for run in _read(FOLDER / f"{benchmark}.csv"):
+        if run["question"] == question:
+            series.setdefault(run["arm"], {}).setdefault(int(run["rows"]), []).append(float(run["value"]))
+    return series
+
+
+def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[float, int]:
+    """Run statements one by one, each in a transaction of its own.
+
+    Returns:
+        The seconds they take, and the bytes of write-ahead log that the whole server writes meanwhile.
+    """
+    with database.connect() as connection:
+        # As a session-wide role: VACUUM runs in no transaction block.
+        if actor.role:
+            connection.execute(f"set role {actor.role}")
+        (before,) = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
+        start = time.perf_counter()
+        for statement in statements:
+            connection.execute(statement)
+        took = time.perf_counter() - start
+        (written,) = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchone()
+    return took, int(written)
+
+
+@contextmanager
+def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list[float]]:
+    """Let somebody else send a statement again and again, and note the milliseconds that each takes."""
+    felt: list[float] = []
+    done = threading.Event()
+
+    def keep_sending() -> None:
+        with database.connect() as connection:
+            connection.execute(f"set role {actor.role}")
+            while not done.is_set():
+                start = time.perf_counter()
+                connection.execute(statement)
+                felt.append(1000 * (time.perf_counter() - start))
+                time.sleep(0.002)
+
+    thread = threading.Thread(target=keep_sending)
+    thread.start()
+    try:
+        yield felt
+    finally:
+        done.set()
+        thread.join()

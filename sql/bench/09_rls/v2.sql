@@ -1,0 +1,1 @@
+-- v2 as it is: the sub-select and the index.
