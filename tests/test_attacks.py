@@ -514,3 +514,28 @@ def test_session_does_not_change_hands(fixed: Database) -> None:
     fixed.run("insert into sessions (user_id, scenario_id, is_completed) values (:anna, 2, true)", SERVICE)
     fixed.refused("update sessions set user_id = :ben where user_id = :anna and id <> :anna_done", SERVICE, code="23001")
     fixed.run("update sessions set user_id = user_id", SERVICE)
+
+
+def test_learner_hears_nothing_of_somebody_elses_account(fixed: Database) -> None:
+    forged = "insert into sessions (user_id, scenario_id) values (:ben, 1)"
+    before = fixed.refused(forged, ANNA, code="42501")
+    fixed.run("select erase_user(:ben)", SERVICE)
+    assert fixed.refused(forged, ANNA, code="42501") == before
+
+
+def test_log_job_holds_nobody_up_while_it_waits_for_an_old_month(fixed: Database) -> None:
+    fixed.run("select private.create_log_partition('2024-05-01')")
+    fixed.run(
+        "drop table " + fixed.value("select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'logs'::regclass")
+    )
+    with fixed.connect() as backend, ThreadPoolExecutor(1) as pool:
+        with backend.transaction():
+            assume(backend, SERVICE)
+            backend.execute("select from logs where created_at >= '2024-05-01' and created_at < '2024-06-01'")
+            job = pool.submit(fixed.value, "select (delete_old_logs()).status", SERVICE)
+            wait_until(
+                fixed, "select exists (select from pg_stat_activity where query ~ 'old_logs' and wait_event_type = 'Lock')"
+            )
+            backend.execute("set local lock_timeout = '100ms'")
+            backend.execute("update sessions set last_activity_at = now()")
+        assert job.result() == "ok"

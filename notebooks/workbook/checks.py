@@ -436,24 +436,29 @@ def profile_without_address(database: Database) -> str | None:
 @check(26)
 def job_runs_the_callers_code(database: Database) -> str | None:
     """Call a job with a temporary table and temporary types in the way that run code of the caller's."""
-    role = _assistant(database)
-    with database.transaction(SERVICE) as transaction:
-        transaction.run("""
-            create temporary table logs (level text, event_type text, metadata jsonb, created_at timestamptz);
-            grant all on logs to public;
-            create function pg_temp.attack() returns trigger language plpgsql
-                as $$ begin perform set_config('attack.ran_as', current_user, false); return new; end $$;
-            create trigger attack before insert on logs for each row execute function pg_temp.attack();
-            create function pg_temp.note() returns boolean language plpgsql as $$ begin
-                if current_user <> 'service_role' then perform set_config('attack.ran_as', current_user, false); end if;
-                return true; end $$""")
-        for name in ("uuid", "text", "jsonb", "timestamptz", "regclass", "date"):
-            transaction.run(f"create domain pg_temp.{name} as pg_catalog.{name} check (pg_temp.note())")
-        transaction.run("select public.delete_old_logs()")
-        transaction.run(_MESSAGE.replace("'user'", f"'{role}'"))
-        transaction.run("update public.sessions set is_completed = true, completed_at = now() where id = :anna_open")
-        ran_as = transaction.value("select current_setting('attack.ran_as', true)")
-    return f"a caller's code runs as {ran_as}" if ran_as else None
+    for actor, statements in (
+        (SERVICE, ["select public.delete_old_logs()", _MESSAGE.replace("'user'", f"'{_assistant(database)}'")]),
+        (ANNA, [_MESSAGE, _completion(database)]),
+    ):
+        with database.transaction(actor) as transaction:
+            transaction.run("""
+                create temporary table logs (level text, event_type text, metadata jsonb, created_at timestamptz);
+                grant all on logs to public;
+                create function pg_temp.note() returns boolean language plpgsql as $$ begin
+                    if current_user not in ('authenticated', 'service_role') then
+                        perform set_config('attack.ran_as', current_user, false);
+                    end if;
+                    return true; end $$;
+                create function pg_temp.attack() returns trigger language plpgsql
+                    as $$ begin perform pg_temp.note(); return new; end $$;
+                create trigger attack before insert on logs for each row execute function pg_temp.attack()""")
+            for name in ("uuid", "text", "jsonb", "json", "timestamptz", "regclass", "date", "int4", "int8", "bool", "name"):
+                transaction.run(f"create domain pg_temp.{name} as pg_catalog.{name} check (pg_temp.note())")
+            for statement in statements:
+                transaction.run(statement)
+            if ran_as := transaction.value("select current_setting('attack.ran_as', true)"):
+                return f"a caller's code runs as {ran_as}"
+    return None
 
 
 @check(27)

@@ -21,6 +21,22 @@ comment on function private.is_bound_by_policies() is
 'Whether the caller is a client, also inside a function that runs as the owner (issues 1, 3 and 4).';
 revoke all on function private.is_bound_by_policies() from public;
 
+-- Who that client is. auth.uid() says the same, but casts to types without a schema: inside a function that runs as the
+-- owner, a client's temporary type would come first, and its checks would run as the owner.
+create function private.calling_user() returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        nullif(current_setting('request.jwt.claim.sub', true), ''),
+        nullif(current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb ->> 'sub'
+    )::pg_catalog.uuid;
+$$;
+comment on function private.calling_user() is
+'The user whose token the caller has, for functions that run as the owner; policies use auth.uid() (issues 3 and 26).';
+revoke all on function private.calling_user() from public;
+
 -- A moment may be infinite, or so far off that an integer cannot count the seconds. In plpgsql, because the planner
 -- may compute a constant cast in SQL before the CASE around it has a say (PostgreSQL 18 does).
 create function private.duration_in_seconds(started_at timestamptz, completed_at timestamptz) returns integer

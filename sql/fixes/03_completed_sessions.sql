@@ -22,7 +22,7 @@ begin
     into session_is_completed
     from public.sessions
     where sessions.id = new.session_id
-        and case when private.is_bound_by_policies() then sessions.user_id = auth.uid() else true end
+        and case when private.is_bound_by_policies() then sessions.user_id = private.calling_user() else true end
     for no key update;
 
     if session_is_completed then

@@ -184,13 +184,6 @@ declare
 begin
     -- One run at a time.
     perform pg_advisory_xact_lock(hashtextextended('log partitions', 0));
-    begin
-        perform private.ensure_log_partitions();
-    exception
-        when lock_not_available or deadlock_detected then
-            -- Somebody holds a table. Until the next run the default partition takes what has no month.
-            null;
-    end;
     affected := 0;
     window_end := now() - interval '30 days';
 
@@ -233,6 +226,14 @@ begin
             execute format('alter table public.logs detach partition private.%I', name);
             execute format('drop table private.%I', name);
         end loop;
+    exception
+        when lock_not_available or deadlock_detected then
+            null;
+    end;
+
+    -- So do the partitions of the months to come; until then the default one takes their logs.
+    begin
+        perform private.ensure_log_partitions();
     exception
         when lock_not_available or deadlock_detected then
             null;

@@ -139,7 +139,7 @@ begin
     into session
     from public.sessions
     where sessions.id = new.session_id
-        and case when is_client then sessions.user_id = auth.uid() else true end
+        and case when is_client then sessions.user_id = private.calling_user() else true end
     for no key update;
 
     if not found and not is_client then
@@ -174,6 +174,11 @@ security definer
 set search_path = ''
 as $$
 begin
+    if private.is_bound_by_policies() and new.user_id is distinct from private.calling_user() then
+        -- Somebody else's account: the policy refuses that, without a word about it.
+        return new;
+    end if;
+
     perform from public.profiles where profiles.id = new.user_id for key share;
     perform private.require_account(new.user_id);
     return new;

@@ -51,7 +51,7 @@ begin
     into session
     from public.sessions
     where sessions.id = new.session_id
-        and case when is_client then sessions.user_id = auth.uid() else true end
+        and case when is_client then sessions.user_id = private.calling_user() else true end
     for no key update;
 
     if not found and not is_client then
