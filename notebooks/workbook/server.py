@@ -35,6 +35,8 @@ unix_socket_permissions = 0700
 max_connections = 100
 shared_buffers = 128MB
 jit = off
+# Nobody but the notebooks says when a table is vacuumed: a plan may depend on it.
+autovacuum = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 # Everything here can be made anew, so nothing waits for the disk, and no page is logged whole.
