@@ -1,15 +1,16 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
-from .bench import Arm, bystander, cost, learner, loaded, published, record, rows_read, times_ms
+from .bench import Arm, bystander, commits_us, cost, learner, loaded, loaded_clone, published, record, rows_read, times_ms
 from .catalogue import chapters, claims_against_counts, issue, issue_table
-from .charts import compare, issue_map, privilege_grid, sweep
+from .charts import compare, growth, issue_map, privilege_grid, stack, sweep, timeline, waterfall
 from .checks import Proof, look, prove, summary
 from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
 from .errors import WorkbookError
 from .fixes import Applied, show_sql, sql
 from .measure import dead_rows, heap_only, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
+from .pgbench import Load, pgbench
 from .plans import plan
 from .privileges import compare as compare_privileges
 from .privileges import expected as expected_privileges
@@ -27,6 +28,7 @@ __all__ = [
     "Applied",
     "Arm",
     "Database",
+    "Load",
     "Proof",
     "Refusal",
     "Scoreboard",
@@ -37,12 +39,14 @@ __all__ = [
     "chapters",
     "claims_against_counts",
     "clone",
+    "commits_us",
     "compare",
     "compare_privileges",
     "concurrently",
     "cost",
     "dead_rows",
     "expected_privileges",
+    "growth",
     "heap_only",
     "interleaved_ms",
     "issue",
@@ -50,8 +54,10 @@ __all__ = [
     "issue_table",
     "learner",
     "loaded",
+    "loaded_clone",
     "look",
     "medians",
+    "pgbench",
     "plan",
     "privilege_grid",
     "prove",
@@ -65,9 +71,12 @@ __all__ = [
     "show_sql",
     "size_bytes",
     "sql",
+    "stack",
     "summary",
     "sweep",
+    "timeline",
     "times_ms",
     "try_privileges",
     "wal_bytes",
+    "waterfall",
 ]

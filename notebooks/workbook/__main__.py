@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 
 from . import report, server
+from .bench import commit
 from .catalogue import readme_index
 from .errors import WorkbookError
 from .figures import measure
@@ -31,15 +32,30 @@ def refresh() -> None:
 
 
 def bench() -> None:
-    """Execute the benchmarks in place, one at a time, and keep their runs in data/benchmarks."""
+    """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
+
+    The medium scale is the one whose outputs the notebooks store. After an interruption the next call goes on with the
+    notebook that was interrupted, as long as commit and scale are the same.
+    """
     os.environ["BENCH"] = "1"
+    state = f"{commit()} {scale()}"
+    finished = BUILD / "bench-finished.txt"
+    BUILD.mkdir(exist_ok=True)
+    done = finished.read_text().splitlines() if finished.exists() else []
+    if not done or done[0] != state:
+        done = [state]
+    paths = [path for path in report.benchmarks() if path.name not in done]
     try:
-        for path in report.benchmarks():
-            runs = report.execute([path])
-            report.refresh(runs)
-            _require_success(runs)
+        for run in report.execute_in_turn(paths):
+            _require_success([run])
+            if scale() == "medium":
+                report.refresh([run])
+            done.append(run.path.name)
+            finished.write_text("\n".join(done))
     except KeyboardInterrupt:
-        raise WorkbookError("Interrupted; the runs so far are in data/benchmarks, and `make bench` goes on from them.") from None
+        left = next(path.name for path in paths if path.name not in done)
+        raise WorkbookError(f"Interrupted; finished runs are in data/benchmarks, and `make bench` goes on with {left}.") from None
+    finished.unlink(missing_ok=True)
 
 
 def _require_success(runs: list[report.Executed]) -> None:

@@ -3,10 +3,11 @@
 import csv
 import hashlib
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from . import fixes
 from .actors import Actor
 from .database import (
+    V1,
     Database,
     _create,
     _exists,
@@ -29,34 +31,54 @@ from .database import (
     send,
 )
 from .measure import scale
-from .paths import DATA, SQL
+from .paths import DATA, ROOT, SQL
 
 FOLDER = DATA / "benchmarks"
 CHUNK = 1000
 """Learners that are loaded at once, with a hundred messages each."""
 
-COLUMNS = ["benchmark", "question", "arm", "rows", "unit", "run", "value", "server", "cores", "scale", "date"]
+COLUMNS = [
+    "benchmark",
+    "question",
+    "arm",
+    "rows",
+    "unit",
+    "run",
+    "value",
+    "server",
+    "settings",
+    "cores",
+    "scale",
+    "commit",
+    "date",
+]
 
 
-def loaded(messages: int) -> Database:
-    """Return v2 with so many messages, a hundred a learner; loaded on first use, and kept for the day.
+def loaded(messages: int, version: str = "v2") -> Database:
+    """Return v1 or v2 with so many messages, a hundred a learner; loaded on first use, and kept for the day.
 
     It is shared, so whatever is sent to it has to be rolled back.
     """
-    name = f"wb_t_{_template_version()}_bench_{messages}"
+    state = {"v1": V1, "v2": fixes.all_fixes()[-1].number}[version]
+    name = f"wb_t_{_template_version()}_bench_{version}_{messages}"
     _sweep_once()
     with _maintenance() as connection:
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
         if not _exists(connection, name):
-            unfinished = _create(_template("seed", fixes.all_fixes()[-1].number))
-            _load(Database(unfinished), messages)
+            unfinished = _create(_template("seed", state))
+            _load(Database(unfinished), messages, f"load_{version}.sql")
             connection.execute(f'alter database "{unfinished}" rename to "{name}"')
     return Database(name)
 
 
-def _load(database: Database, messages: int) -> None:
+def loaded_clone(messages: int, version: str = "v2") -> Database:
+    """Return a loaded database of your own, to write to."""
+    return Database(_create(loaded(messages, version).name))
+
+
+def _load(database: Database, messages: int, file: str) -> None:
     learners = messages // 100
-    load = (SQL / "bench" / "load_v2.sql").read_text()
+    load = (SQL / "bench" / file).read_text()
     with database.connect() as connection:
         # Rows first and indexes after them: several times as fast.
         indexes = connection.execute(_INDEXES).fetchall()
@@ -165,14 +187,18 @@ def record(benchmark: str, rows: int, times: dict[tuple[str, str], list[float]],
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{benchmark}.csv"
     kept = [run for run in _read(path) if not (int(run["rows"]) == rows and any(run["question"] == q for q, _ in times))]
-    server = psycopg.connect(Database("postgres").url).info.server_version
+    with psycopg.connect(Database("postgres").url) as connection:
+        server = connection.info.server_version
+        ((settings,),) = connection.execute(_SETTINGS).fetchall()
     facts = {
         "benchmark": benchmark,
         "rows": rows,
         "unit": unit,
         "server": f"{server // 10_000}.{server % 10_000}",
+        "settings": settings,
         "cores": os.cpu_count(),
         "scale": scale(),
+        "commit": commit(),
         "date": datetime.now(UTC).date(),
     }
     new = [
@@ -184,6 +210,23 @@ def record(benchmark: str, rows: int, times: dict[tuple[str, str], list[float]],
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows([*kept, *new])
+
+
+_SETTINGS = """
+select string_agg(name || '=' || current_setting(name), ' ' order by name)
+from pg_settings
+where name in ('fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit')
+"""
+
+
+def commit() -> str:
+    """Return the commit that is checked out, with a plus where the SQL or the package differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "sql", "notebooks/workbook")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -222,24 +265,62 @@ def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[f
 
 
 @contextmanager
-def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list[float]]:
-    """Let somebody else send a statement again and again, and note the milliseconds that each takes."""
-    felt: list[float] = []
-    done = threading.Event()
+def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list[tuple[float, float]]]:
+    """Let somebody else send a statement again and again.
+
+    Yields:
+        For each time, the seconds since the beginning and the milliseconds that it took.
+    """
+    felt: list[tuple[float, float]] = []
+    connected, done = threading.Event(), threading.Event()
+    began = time.perf_counter()
 
     def keep_sending() -> None:
         with database.connect() as connection:
             connection.execute(f"set role {actor.role}")
+            connected.set()
             while not done.is_set():
                 start = time.perf_counter()
                 connection.execute(statement)
-                felt.append(1000 * (time.perf_counter() - start))
+                felt.append((start - began, 1000 * (time.perf_counter() - start)))
                 time.sleep(0.002)
 
     thread = threading.Thread(target=keep_sending)
     thread.start()
+    connected.wait()
     try:
         yield felt
     finally:
         done.set()
         thread.join()
+
+
+def commits_us(
+    databases: dict[str, Database], statement: str, actor: Actor, times: int, runs: int = 7, setup: str = ""
+) -> dict[str, list[float]]:
+    """Time a statement inside the server, each in a transaction of its own: no way to the server is in it.
+
+    Args:
+        databases: where to run it, by arm; the arms take turns.
+        statement: in PL/pgSQL, where `i` counts on from 0 and never comes back.
+        times: how often a run repeats it.
+        setup: statements for each connection first, such as functions in pg_temp.
+
+    Returns:
+        Microseconds a transaction, of each run, by arm. One run of each before them does not count.
+    """
+    taken: dict[str, list[float]] = {arm: [] for arm in databases}
+    with ExitStack() as stack:
+        connections = {arm: stack.enter_context(database.connect()) for arm, database in databases.items()}
+        for connection in connections.values():
+            if setup:
+                send(connection, setup, {})
+            connection.execute(f"set role {actor.role}")
+        for run in range(runs + 1):
+            loop = f"for i in {run * times}..{(run + 1) * times - 1} loop {statement}; commit; end loop;"
+            for arm, connection in connections.items():
+                start = time.perf_counter()
+                connection.execute(f"do $$ begin {loop} end $$")
+                if run:
+                    taken[arm].append(1e6 * (time.perf_counter() - start) / times)
+    return taken

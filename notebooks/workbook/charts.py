@@ -132,6 +132,147 @@ def sweep(title: str, subtitle: str, series: dict[str, dict[float, list[float]]]
         return Chart(figure)
 
 
+def waterfall(title: str, subtitle: str, totals: dict[str, float], unit: str) -> Chart:
+    """Draw how a cost grows from state to state: a bar for the first, one for each step, and one for the last.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, runs and statistic.
+        totals: the whole cost by state, in order; a step's bar goes from the state before it to itself.
+        unit: what the totals are in.
+    """
+    names, values = list(totals), list(totals.values())
+    bars = [(names[0], 0.0, values[0], BEFORE, "////")]
+    for name, start, end in zip(names[1:], values, values[1:], strict=False):
+        bars.append((name, min(start, end), abs(end - start), "#E69F00" if end > start else "#009E73", None))
+    bars.append(("all together", 0.0, values[-1], AFTER, None))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 1.6 + 0.36 * len(bars)))
+        ax = figure.subplots()
+        for place, (name, left, width, color, hatch) in enumerate(bars):
+            plain = hatch is None
+            ax.barh(name, width, left=left, height=0.6, facecolor=color if plain else "white", edgecolor=color, hatch=hatch)
+            sign = "" if place in (0, len(bars) - 1) else "+" if color == "#E69F00" else "−"
+            ax.text(left + width, place, f" {sign}{_short(width)}", va="center", fontsize=10)
+        ax.set_xlim(0, 1.15 * max(values))
+        ax.set_xlabel(unit)
+        ax.tick_params(left=False)
+        ax.invert_yaxis()
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
+PARTS = ["#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#CC79A7", "#D55E00", "#8C8C8C"]
+"""Colours of the parts of a stack, in order."""
+
+
+def stack(title: str, subtitle: str, arms: dict[str, dict[str, float]], unit: str) -> Chart:
+    """Draw what each arm's total is made of: a bar an arm, a colour a part.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, runs and statistic.
+        arms: value by part, by arm; a part that an arm has not is left out.
+        unit: what the values are in.
+    """
+    parts = list(dict.fromkeys(part for values in arms.values() for part in values))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 2.2 + 0.62 * len(arms) + 0.2 * len(parts)))
+        ax = figure.subplots()
+        reached = dict.fromkeys(arms, 0.0)
+        for part, color in zip(parts, PARTS, strict=False):
+            widths = [values.get(part, 0.0) for values in arms.values()]
+            ax.barh(list(arms), widths, left=list(reached.values()), height=0.6, color=color, edgecolor="white", label=part)
+            for place, (arm, width) in enumerate(zip(arms, widths, strict=True)):
+                if width > 0.04 * max(sum(values.values()) for values in arms.values()):
+                    ink = "white" if color in ("#0072B2", "#009E73", "#D55E00") else INK
+                    ax.text(reached[arm] + width / 2, place, _short(width), ha="center", va="center", fontsize=9, color=ink)
+                reached[arm] += width
+        for place, total in enumerate(reached.values()):
+            ax.text(total, place, f" {_short(total)}", va="center", fontsize=10, fontweight="bold")
+        ax.set_xlim(0, 1.12 * max(reached.values()))
+        ax.set_xlabel(unit)
+        ax.tick_params(left=False)
+        ax.invert_yaxis()
+        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.25 / len(arms)), ncols=2, fontsize=9)
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
+def timeline(title: str, subtitle: str, arms: dict[str, list[tuple[float, float]]], y_label: str) -> Chart:
+    """Draw what somebody felt while something went on: a panel an arm, a dot for each thing they did.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, runs and statistic.
+        arms: seconds since the beginning and the value felt, by arm. The last arm is the one that the workbook chose.
+        y_label: what the values are, with their unit; drawn on a logarithmic axis.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.8))
+        axes = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
+        for place, (ax, (arm, felt)) in enumerate(zip(axes, arms.items(), strict=True)):
+            chosen = place == len(arms) - 1
+            color = AFTER if chosen else BEFORE
+            moments, values = zip(*felt, strict=True)
+            ax.plot(moments, values, "o", markersize=3.5, color=color, markerfacecolor=color if chosen else "white", alpha=0.8)
+            worst = max(felt, key=lambda dot: dot[1])
+            ax.annotate(
+                f"{_short(worst[1])} ms",
+                worst,
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10,
+                fontweight="bold",
+            )
+            ax.set_title(arm, fontsize=11, loc="left")
+            ax.set_xlabel("seconds since it began")
+            ax.set_xlim(left=0)
+            ax.margins(x=0.08, y=0.2)
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel(y_label)
+        axes[0].yaxis.set_major_formatter(lambda value, _: _short(value))
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
+def growth(title: str, subtitle: str, curves: dict[str, tuple[dict[float, float], dict[float, float]]], y_label: str) -> Chart:
+    """Draw measured curves and what a model makes of them beyond the measurement.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, runs and statistic.
+        curves: the measured values by size and the modelled ones by size, by name; those that stay flat come last.
+        y_label: what the values are, with their unit.
+    """
+    edge = max(max(measured) for measured, _ in curves.values())
+    colors = [BEFORE, "#CC79A7", "#E69F00", "#8C510A", AFTER, "#56B4E9", "#009E73"]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 5.2))
+        ax = figure.subplots()
+        for (name, (measured, modelled)), color in zip(curves.items(), colors, strict=False):
+            ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, label=name)
+            ax.plot(list(modelled), list(modelled.values()), ":", color=color, linewidth=2)
+        ax.axvline(edge, color=LIMIT, linewidth=1)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.text(edge, ax.get_ylim()[1], "measured ◂ ", ha="right", va="top", fontsize=9, color="#555555")
+        ax.text(edge, ax.get_ylim()[1], " ▸ computed", ha="left", va="top", fontsize=9, color="#555555")
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
+        ax.yaxis.set_major_formatter(lambda value, _: _short(value))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.grid(True, which="major", color="#EEEEEE")
+        ax.set_axisbelow(True)
+        ax.set_xlabel("rows in the table")
+        ax.set_ylabel(y_label)
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
 def issue_map() -> Chart:
     """Draw the review's issues as tiles: a row a category, a colour a severity, filled where a fix is there."""
     fixed = {fix.number for fix in fixes.all_fixes()}
@@ -289,7 +430,7 @@ def _head(figure: Figure, title: str, subtitle: str) -> None:
 
 def _short(value: float) -> str:
     """Write a number with three significant digits at the most, and thousands as k and M."""
-    for size, letter in ((1e6, " M"), (1e3, " k")):
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"

@@ -31,6 +31,7 @@ DOCKER_WAY_OUT = "or run `docker compose up -d --wait` and set DATABASE_URL as t
 
 SETTINGS = """
 listen_addresses = ''
+lc_messages = 'C'
 unix_socket_permissions = 0700
 max_connections = 100
 shared_buffers = 128MB
@@ -226,6 +227,16 @@ class EmbeddedServer:
         """The URL of the maintenance database."""
         return URL.create("postgresql+psycopg", username=SUPERUSER, database="postgres", query={"host": str(self.socket)})
 
+    def program(self, name: str) -> Path:
+        """Return where one of the release's programs is, such as pgbench, unpacking the release if it is not yet.
+
+        Raises:
+            WorkbookError: it cannot be unpacked here; the message says why.
+        """
+        with _clear_errors(self.home), self._locked():
+            self._unpack()
+        return self.programs / "bin" / name
+
     def start(self) -> bool:
         """Start the server unless it runs, making programs and data first where they are missing.
 
@@ -240,6 +251,8 @@ class EmbeddedServer:
                 return False
             self._unpack()
             self._create_data()
+            # Written at each start, so that an older server too has the settings of this checkout.
+            (self.data / "postgresql.conf").write_text(f"{SETTINGS}unix_socket_directories = '{self.socket}'\n")
             self._own_folder(self.socket)
             self._clear_locks_of_killed_server()
             result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
@@ -337,8 +350,6 @@ class EmbeddedServer:
                 f"The embedded server's data could not be created ({_last_line(result.stderr)}); "
                 f"delete {self.home} and try again, {DOCKER_WAY_OUT}."
             )
-        with open(scratch / "postgresql.conf", "a") as configuration:
-            configuration.write(f"{SETTINGS}unix_socket_directories = '{self.socket}'\n")
         os.rename(scratch, self.data)
 
     def _pid(self) -> int | None:

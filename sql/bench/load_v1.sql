@@ -1,15 +1,15 @@
--- Fills v1 for measurements: as many learners as asked for, each with one completed session of 100 messages and 20 logs.
--- Triggers are off, as in a restore. Parameter: learners.
+-- Fills v1 for measurements: the learners from :first to :last, each with one completed session of 100 messages and 20 logs.
+-- Triggers are off, as in a restore.
 
 set local session_replication_role = replica;
 
 insert into auth.users (id, email)
 select md5('learner ' || n)::uuid, format('learner%s@example.org', n)
-from generate_series(1, :learners) as n;
+from generate_series(:first, :last) as n;
 
 insert into public.profiles (id, email, week_reset_date)
 select md5('learner ' || n)::uuid, format('learner%s@example.org', n), now() + interval '1 day'
-from generate_series(1, :learners) as n;
+from generate_series(:first, :last) as n;
 
 insert into public.sessions (id, user_id, scenario_id, is_completed, started_at, completed_at, message_count_main, duration_seconds)
 select
@@ -21,7 +21,7 @@ select
     moment + interval '100 seconds',
     100,
     100
-from generate_series(1, :learners) as n
+from generate_series(:first, :last) as n
 cross join lateral (select now() - make_interval(mins => 20 + n % 40000) as moment) as start;
 
 insert into public.messages (id, session_id, role, chat_type, content, timestamp, created_at)
@@ -33,7 +33,7 @@ select
     'Ich hätte gern ein Kilo Äpfel, bitte.',
     moment,
     moment
-from generate_series(1, :learners) as n
+from generate_series(:first, :last) as n
 cross join generate_series(1, 100) as seq
 cross join lateral (select now() - make_interval(mins => 20 + n % 40000, secs => 100 - seq) as moment) as start;
 
@@ -46,6 +46,6 @@ select
     md5('session ' || n)::uuid,
     jsonb_build_object('code', format('E%s', (n * 20 + seq) % 1000), 'attempt', seq % 3, 'model', 'large'),
     moment
-from generate_series(1, :learners) as n
+from generate_series(:first, :last) as n
 cross join generate_series(1, 20) as seq
 cross join lateral (select now() - make_interval(mins => 20 + n % 40000, secs => 20 - seq) as moment) as start;

@@ -10,12 +10,15 @@ set local lock_timeout = '5s';
 lock table public.sessions in access exclusive mode;
 
 -- Whom the policies bind: the API switches to one of these roles for a client, and nobody else does.
+-- In plpgsql, which is parsed once a connection: SQL would be parsed for every message.
 create function private.is_bound_by_policies() returns boolean
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select current_setting('role') in ('anon', 'authenticated');
+begin
+    return current_setting('role') in ('anon', 'authenticated');
+end;
 $$;
 comment on function private.is_bound_by_policies() is
 'Whether the caller is a client, also inside a function that runs as the owner (issues 1, 3 and 4).';
@@ -24,14 +27,16 @@ revoke all on function private.is_bound_by_policies() from public;
 -- Who that client is. auth.uid() says the same, but casts to types without a schema: inside a function that runs as the
 -- owner, a client's temporary type would come first, and its checks would run as the owner.
 create function private.calling_user() returns uuid
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select coalesce(
+begin
+    return coalesce(
         nullif(current_setting('request.jwt.claim.sub', true), ''),
         nullif(current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb ->> 'sub'
     )::pg_catalog.uuid;
+end;
 $$;
 comment on function private.calling_user() is
 'The user whose token the caller has, for functions that run as the owner; policies use auth.uid() (issues 3 and 26).';

@@ -20,57 +20,51 @@ security definer
 set search_path = ''
 as $$
 declare
-    too_fast pg_catalog.uuid;
+    counted pg_catalog.record;
 begin
-    if exists (select from added where chat_type not in ('main', 'helper')) then
-        raise exception using
-            errcode = 'check_violation',
-            message = format(
-                'no counter counts messages of the chat type %s',
-                (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
-            ),
-            hint = 'Add a counter for the new chat type before the first message of it.';
-    end if;
-
-    -- A clock that was set back must not lock anybody out: a last message in the future does not count.
-    select counted.session_id
-    into too_fast
-    from (
-        select session_id, count(*) as messages
-        from added
-        where role = 'user'
-        group by session_id
-    ) as counted
-    join public.sessions on sessions.id = counted.session_id
-    where counted.messages > 1
-        or clock_timestamp() - sessions.last_message_at between interval '0' and interval '499.999 milliseconds'
-    limit 1;
-    if too_fast is not null then
-        raise exception using
-            errcode = 'PT429',
-            message = 'a learner''s messages come too fast',
-            detail = format('session %s', too_fast),
-            hint = 'Send one message at a time, half a second apart; none of this request was stored.';
-    end if;
-
-    update public.sessions
-    set message_count_main = message_count_main + counted.main,
-        message_count_helper = message_count_helper + counted.helper,
-        last_activity_at = case
-            when last_activity_at < now() - interval '1 minute' then now()
-            else last_activity_at
-        end,
-        last_message_at = case when counted.by_user then clock_timestamp() else last_message_at end
-    from (
+    for counted in
         select
             session_id,
             count(*) filter (where chat_type = 'main') as main,
             count(*) filter (where chat_type = 'helper') as helper,
-            bool_or(role = 'user') as by_user
+            count(*) filter (where role = 'user') as by_user,
+            count(*) filter (where chat_type not in ('main', 'helper')) as uncounted
         from added
         group by session_id
-    ) as counted
-    where sessions.id = counted.session_id;
+    loop
+        if counted.uncounted > 0 then
+            raise exception using
+                errcode = 'check_violation',
+                message = format(
+                    'no counter counts messages of the chat type %s',
+                    (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
+                ),
+                hint = 'Add a counter for the new chat type before the first message of it.';
+        end if;
+
+        update public.sessions
+        set message_count_main = message_count_main + counted.main,
+            message_count_helper = message_count_helper + counted.helper,
+            last_activity_at = case
+                when last_activity_at < now() - interval '1 minute' then now()
+                else last_activity_at
+            end,
+            last_message_at = case when counted.by_user > 0 then clock_timestamp() else last_message_at end
+        where id = counted.session_id
+            and case counted.by_user
+                when 0 then true
+                -- A clock that was set back must not lock anybody out: a last message in the future does not count.
+                when 1 then (clock_timestamp() - last_message_at between interval '0' and interval '499.999 milliseconds') is not true
+                else false
+            end;
+        if not found then
+            raise exception using
+                errcode = 'PT429',
+                message = 'a learner''s messages come too fast',
+                detail = format('session %s', counted.session_id),
+                hint = 'Send one message at a time, half a second apart; none of this request was stored.';
+        end if;
+    end loop;
     return null;
 end;
 $$;

@@ -26,28 +26,13 @@ security definer
 set search_path = ''
 as $$
 declare
-    session public.sessions;
+    session pg_catalog.record;
     is_client constant boolean := private.is_bound_by_policies();
-    is_streaming constant boolean := exists (
-        select
-        from public.message_chunks
-        where message_chunks.message_id = new.id
-    );
-    -- Only finalize_message() lands a reply under the id of its fragments.
-    is_finalizing constant boolean := not is_client
-        and coalesce(current_setting('maraum.finalizing', true) = new.id::pg_catalog.text, false);
+    facts pg_catalog.record;
 begin
-    if is_streaming and not is_finalizing then
-        raise exception using
-            errcode = 'PT409',
-            message = 'a reply is streaming under this id',
-            detail = format('message %s', new.id),
-            hint = 'Send the message under an id of its own, or without one.';
-    end if;
-
     -- The lock makes a completion wait for this message, and this message for a completion.
     -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
-    select sessions.*
+    select sessions.user_id, sessions.is_completed
     into session
     from public.sessions
     where sessions.id = new.session_id
@@ -60,22 +45,48 @@ begin
             message = 'there is no such session',
             detail = format('session %s', new.session_id),
             hint = 'Create the session before its messages.';
-    elsif session.is_completed
-        and not is_streaming
-        and not exists (
+    end if;
+
+    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
+    select
+        exists (
+            select
+            from public.message_chunks
+            where message_chunks.message_id = new.id
+        ) as is_streaming,
+        exists (
+            select
+            from public.profiles
+            where profiles.id = session.user_id
+                and profiles.deleted_at is not null
+        ) as is_deleted,
+        session.is_completed
+        and exists (
             select
             from public.messages
             where messages.session_id = new.session_id
                 and messages.client_message_id = new.client_message_id
-        )
+        ) as is_retry
+    into facts;
+
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    if facts.is_streaming
+        and (is_client or current_setting('maraum.finalizing', true) is distinct from new.id::pg_catalog.text)
     then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a reply is streaming under this id',
+            detail = format('message %s', new.id),
+            hint = 'Send the message under an id of its own, or without one.';
+    elsif session.is_completed and not facts.is_streaming and not facts.is_retry then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
             detail = format('session %s', new.session_id),
             hint = 'Start a new session.';
+    elsif facts.is_deleted then
+        perform private.require_account(session.user_id);
     end if;
-    perform private.require_account(session.user_id);
 
     -- Null for a client who names somebody else's session: the policy refuses that.
     new.user_id := session.user_id;
