@@ -1,7 +1,20 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
-from .bench import Arm, bystander, commits_us, cost, learner, loaded, loaded_clone, published, record, rows_read, times_ms
+from .bench import (
+    Arm,
+    bystander,
+    commits_us,
+    cost,
+    learner,
+    loaded,
+    loaded_clone,
+    log_slope,
+    published,
+    record,
+    rows_read,
+    times_ms,
+)
 from .catalogue import chapters, claims_against_counts, issue, issue_table
 from .charts import compare, growth, issue_map, privilege_grid, stack, sweep, timeline, waterfall
 from .checks import Proof, look, prove, summary
@@ -55,6 +68,7 @@ __all__ = [
     "learner",
     "loaded",
     "loaded_clone",
+    "log_slope",
     "look",
     "medians",
     "pgbench",

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import os
 import subprocess
 import threading
@@ -237,12 +238,21 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]]:
-    """Return the published runs of one question: values by size, by arm; empty where none are published."""
+    """Return the published runs of one question: values by size, by arm, in the order of the sizes.
+
+    Those of the small scale are left out: that scale is for tests.
+    """
     series: dict[str, dict[int, list[float]]] = {}
-    for run in _read(FOLDER / f"{benchmark}.csv"):
-        if run["question"] == question:
+    for run in sorted(_read(FOLDER / f"{benchmark}.csv"), key=lambda run: int(run["rows"])):
+        if run["question"] == question and run["scale"] != "small":
             series.setdefault(run["arm"], {}).setdefault(int(run["rows"]), []).append(float(run["value"]))
     return series
+
+
+def log_slope(medians: dict[int, float]) -> float:
+    """Return how a cost grows from the smallest size to the largest: 0 stays flat, 1 grows as the rows do."""
+    first, last = min(medians), max(medians)
+    return math.log(medians[last] / medians[first]) / math.log(last / first)
 
 
 def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[float, int]:
