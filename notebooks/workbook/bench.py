@@ -255,6 +255,11 @@ def log_slope(medians: dict[int, float]) -> float:
     return math.log(medians[last] / medians[first]) / math.log(last / first)
 
 
+def index_height(rows: int, entries_per_page: float) -> int:
+    """Return how many pages a search in a B-tree of so many rows goes through, from the root to the leaf."""
+    return max(1, math.ceil(math.log(rows, entries_per_page)))
+
+
 def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[float, int]:
     """Run statements one by one, each in a transaction of its own.
 

@@ -228,8 +228,9 @@ def timeline(title: str, subtitle: str, arms: dict[str, list[tuple[float, float]
             )
             ax.set_title(arm, fontsize=11, loc="left")
             ax.set_xlabel("seconds since it began")
-            ax.set_xlim(left=0)
             ax.margins(x=0.08, y=0.2)
+            ax.set_xlim(left=0)
+            ax.xaxis.set_major_locator(MaxNLocator(5))
         axes[0].set_yscale("log")
         axes[0].set_ylabel(y_label)
         axes[0].yaxis.set_major_formatter(lambda value, _: _short(value))
@@ -248,7 +249,7 @@ def growth(title: str, subtitle: str, curves: dict[str, tuple[dict[float, float]
         y_label: what the values are, with their unit.
     """
     edge = max(max(measured) for measured, _ in curves.values())
-    colors = [BEFORE, "#CC79A7", "#E69F00", "#8C510A", AFTER, "#56B4E9", "#009E73"]
+    colors = [BEFORE, "#CC79A7", "#E69F00", AFTER, "#56B4E9"]
     with rc_context(STYLE):
         figure = Figure(figsize=(9, 5.2))
         ax = figure.subplots()
