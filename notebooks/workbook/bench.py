@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -311,31 +311,32 @@ def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list
 
 
 def commits_us(
-    databases: dict[str, Database], statement: str, actor: Actor, times: int, runs: int = 7, setup: str = ""
+    databases: dict[str, Database], statement: str, actor: Actor, times: int, runs: int, setup: str = ""
 ) -> dict[str, list[float]]:
     """Time a statement inside the server, each in a transaction of its own: no way to the server is in it.
 
+    Each run has a connection of its own, because where the system happens to place its process makes a difference too.
+
     Args:
         databases: where to run it, by arm; the arms take turns.
-        statement: in PL/pgSQL, where `i` counts on from 0 and never comes back.
-        times: how often a run repeats it.
+        statement: in PL/pgSQL, where `i` counts on from 0 and never comes back: twice `runs` times `times` numbers.
+        times: how often a run repeats it, after as many repetitions that do not count.
         setup: statements for each connection first, such as functions in pg_temp.
 
     Returns:
-        Microseconds a transaction, of each run, by arm. One run of each before them does not count.
+        Microseconds a transaction, of each run, by arm.
     """
     taken: dict[str, list[float]] = {arm: [] for arm in databases}
-    with ExitStack() as stack:
-        connections = {arm: stack.enter_context(database.connect()) for arm, database in databases.items()}
-        for connection in connections.values():
-            if setup:
-                send(connection, setup, {})
-            connection.execute(f"set role {actor.role}")
-        for run in range(runs + 1):
-            loop = f"for i in {run * times}..{(run + 1) * times - 1} loop {statement}; commit; end loop;"
-            for arm, connection in connections.items():
-                start = time.perf_counter()
-                connection.execute(f"do $$ begin {loop} end $$")
-                if run:
-                    taken[arm].append(1e6 * (time.perf_counter() - start) / times)
+    for run in range(runs):
+        for arm, database in databases.items():
+            with database.connect() as connection:
+                if setup:
+                    send(connection, setup, {})
+                connection.execute(f"set role {actor.role}")
+                for part in (2 * run, 2 * run + 1):
+                    loop = f"for i in {part * times}..{(part + 1) * times - 1} loop {statement}; commit; end loop;"
+                    start = time.perf_counter()
+                    connection.execute(f"do $$ begin {loop} end $$")
+                    took = time.perf_counter() - start
+                taken[arm].append(1e6 * took / times)
     return taken
