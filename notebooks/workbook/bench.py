@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -292,11 +292,15 @@ def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list
 
     def keep_sending() -> None:
         with database.connect() as connection:
+            # Dropping a partition locks the tables that it refers to, and may meet a writer in a deadlock. The writer
+            # notices first, gives way and goes on, as an app does that tries again.
+            connection.execute("set deadlock_timeout = '20ms'")
             connection.execute(f"set role {actor.role}")
             connected.set()
             while not done.is_set():
                 start = time.perf_counter()
-                connection.execute(statement)
+                with suppress(psycopg.errors.DeadlockDetected):
+                    connection.execute(statement)
                 felt.append((start - began, 1000 * (time.perf_counter() - start)))
                 time.sleep(0.002)
 
