@@ -4,6 +4,7 @@ import io
 import statistics
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -117,17 +118,7 @@ def sweep(title: str, subtitle: str, series: dict[str, dict[float, list[float]]]
                 label=arm,
                 linewidth=2,
             )
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
-        ax.yaxis.set_major_formatter(lambda value, _: _short(value))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.grid(True, which="major", color="#EEEEEE")
-        ax.set_axisbelow(True)
-        ax.set_xlabel(x_label)
-        ax.set_ylabel(y_label)
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _log_log(ax, x_label, y_label)
         _head(figure, title, subtitle)
         return Chart(figure)
 
@@ -257,19 +248,9 @@ def growth(title: str, subtitle: str, curves: dict[str, tuple[dict[float, float]
             ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, label=name)
             ax.plot(list(modelled), list(modelled.values()), ":", color=color, linewidth=2)
         ax.axvline(edge, color=LIMIT, linewidth=1)
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        _log_log(ax, "rows in the table", y_label)
         ax.text(edge, ax.get_ylim()[1], "measured ◂ ", ha="right", va="top", fontsize=9, color="#555555")
         ax.text(edge, ax.get_ylim()[1], " ▸ computed", ha="left", va="top", fontsize=9, color="#555555")
-        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
-        ax.yaxis.set_major_formatter(lambda value, _: _short(value))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.grid(True, which="major", color="#EEEEEE")
-        ax.set_axisbelow(True)
-        ax.set_xlabel("rows in the table")
-        ax.set_ylabel(y_label)
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         _head(figure, title, subtitle)
         return Chart(figure)
 
@@ -417,6 +398,21 @@ def privilege_grid(attempts: Table) -> Chart:
             "✓ allowed, 0 runs and finds no row, × refused; each tried and undone; sel ins upd del tru = the five commands",
         )
         return Chart(figure)
+
+
+def _log_log(ax: Axes, x_label: str, y_label: str) -> None:
+    """Make both axes logarithmic, name them, and put the legend beside them."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: _short(value))
+    ax.yaxis.set_major_formatter(lambda value, _: _short(value))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.grid(True, which="major", color="#EEEEEE")
+    ax.set_axisbelow(True)
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _head(figure: Figure, title: str, subtitle: str) -> None:
