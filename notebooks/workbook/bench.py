@@ -58,7 +58,7 @@ COLUMNS = [
 def loaded(messages: int, version: str = "v2") -> Database:
     """Return v1 or v2 with so many messages, a hundred a learner; loaded on first use, and kept for the day.
 
-    It is shared, so whatever is sent to it has to be rolled back.
+    It is shared, so whatever is sent to it has to be rolled back; a copy of it is your own.
     """
     state = {"v1": V1, "v2": fixes.all_fixes()[-1].number}[version]
     name = f"wb_t_{_template_version()}_bench_{version}_{messages}"
@@ -70,11 +70,6 @@ def loaded(messages: int, version: str = "v2") -> Database:
             _load(Database(unfinished), messages, f"load_{version}.sql")
             connection.execute(f'alter database "{unfinished}" rename to "{name}"')
     return Database(name)
-
-
-def loaded_clone(messages: int, version: str = "v2") -> Database:
-    """Return a loaded database of your own, to write to."""
-    return Database(_create(loaded(messages, version).name))
 
 
 def _load(database: Database, messages: int, file: str) -> None:
@@ -260,11 +255,11 @@ def index_height(rows: int, entries_per_page: float) -> int:
     return max(1, math.ceil(math.log(rows, entries_per_page)))
 
 
-def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[float, int]:
-    """Run statements one by one, each in a transaction of its own.
+def cost(database: Database, statement: str, actor: Actor) -> tuple[float, int]:
+    """Run a statement in a transaction of its own.
 
     Returns:
-        The seconds they take, and the bytes of write-ahead log that the whole server writes meanwhile.
+        The seconds it takes, and the bytes of write-ahead log that the whole server writes meanwhile.
     """
     with database.connect() as connection:
         # As a session-wide role: VACUUM runs in no transaction block.
@@ -272,8 +267,7 @@ def cost(database: Database, statements: Iterable[str], actor: Actor) -> tuple[f
             connection.execute(f"set role {actor.role}")
         (before,) = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
         start = time.perf_counter()
-        for statement in statements:
-            connection.execute(statement)
+        connection.execute(statement)
         took = time.perf_counter() - start
         (written,) = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchone()
     return took, int(written)

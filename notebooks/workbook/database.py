@@ -162,6 +162,10 @@ class Database:
         """Open a plain connection of the server's administrator, in autocommit."""
         return psycopg.connect(self.url, autocommit=True, options="-c timezone=UTC")
 
+    def copy(self) -> "Database":
+        """Return a clone of this one; nobody may be connected to it."""
+        return Database(_create(self.name))
+
     def drop(self) -> None:
         """Drop the clone."""
         drop(self.name)
