@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh bench figures stop
+.PHONY: help setup run test lab refresh bench figures audit stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -55,6 +55,9 @@ bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (me
 
 figures: setup ## Measure the README's figures and write them there (a few minutes)
 	@$(VENV)/bin/python -m workbook figures
+
+audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 tries things too, and rolls them back
+	@$(VENV)/bin/python -m workbook audit
 
 stop: ## Stop the embedded server
 	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi

@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, bench, lab, figures, stop."""
+"""The commands behind make: run, refresh, bench, lab, figures, audit, stop."""
 
 import argparse
 import os
@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 
 from . import report, server
+from .audit import audit as look_for_issues
+from .audit.render import as_text, write
 from .bench import commit
 from .catalogue import readme_index
 from .errors import WorkbookError
@@ -93,6 +95,21 @@ def write_readme_part(name: str, text: str) -> None:
     readme.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- end of {name} -->{after}")
 
 
+def audit() -> int:
+    """Look for the issues in the database at DATABASE_URL; return 0 where there is none and 1 where there is one.
+
+    BEHAVIOUR=1 tries what the catalog cannot tell too.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise WorkbookError("Say which database to audit: make audit DATABASE_URL=postgresql://user:password@host:5432/database.")
+    report = look_for_issues(url, behaviour=os.environ.get("BEHAVIOUR", "0") not in ("", "0"))
+    print(as_text(report))
+    html, json = write(report, BUILD / "audit")
+    print(f"The report is at {html} and {json}")
+    return report.status
+
+
 def stop() -> None:
     """Stop the embedded server."""
     stopped = server.EmbeddedServer.of_checkout().stop()
@@ -105,10 +122,12 @@ COMMANDS = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures
 def main() -> int:
     """Run the command that the first argument names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbook", description="The schema workbook's commands.")
-    parser.add_argument("command", choices=[*COMMANDS, "stop"])
+    parser.add_argument("command", choices=[*COMMANDS, "audit", "stop"])
     command = parser.parse_args().command
     try:
-        if command == "stop":
+        if command == "audit":
+            return audit()
+        elif command == "stop":
             stop()
         else:
             scale()
@@ -116,7 +135,8 @@ def main() -> int:
                 COMMANDS[command]()
     except WorkbookError as error:
         print(error, file=sys.stderr)
-        return 1
+        # An audit that finds something ends with 1.
+        return 2 if command == "audit" else 1
     except KeyboardInterrupt:
         print("Interrupted; nothing is left half-done.", file=sys.stderr)
         return 130

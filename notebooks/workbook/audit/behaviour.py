@@ -1,0 +1,224 @@
+"""What only trying shows: statements on rows of the audit's own, in a transaction that is rolled back."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+
+from .catalog import NotSeen
+from .rules import ORDER, Subject, users_table
+
+
+class Stage:
+    """A learner of the audit's own with a session, in a transaction that ends in a rollback."""
+
+    def __init__(self, connection: psycopg.Connection, db: Subject) -> None:
+        """Sign the learner up and open the session.
+
+        Raises:
+            psycopg.Error: the database refuses; the caller rolls back.
+        """
+        self.connection, self.db = connection, db
+        self.user, self.session = uuid4(), uuid4()
+        self.sign_up(self.user, f"audit-{self.user.hex[:8]}@example.org")
+        scenario = self.value("select min({c.id}) from {scenarios}")
+        self.run(
+            "insert into {sessions} ({s.id}, {s.user_id}, {s.scenario_id}) values (%s, %s, %s)", self.session, self.user, scenario
+        )
+
+    def sign_up(self, user: UUID, email: str | None) -> None:
+        """Add an account, as the platform does."""
+        users = self.connection.execute("select %s::regclass::text", [users_table(self.db)]).fetchone()[0]
+        self.connection.execute(f"insert into {users} (id, email) values (%s, %s)", [user, email])
+
+    def write(self, text: str) -> sql.Composed:
+        """Fill the actual names into a statement: `{messages}` is a table, `{m.content}` one of its columns.
+
+        Raises:
+            NotSeen: the database has no such column.
+        """
+        names = {name: sql.Identifier(found.table.schema, found.table.name) for name, found in self.db.tables.items()}
+        for letter, table in {"p": "profiles", "c": "scenarios", "s": "sessions", "m": "messages", "l": "logs"}.items():
+            if table in self.db.tables:
+                columns = self.db.tables[table].columns
+                names |= {f"{letter}.{name}": sql.Identifier(actual) for name, actual in columns.items()}
+        try:
+            return sql.SQL(text).format(**names)
+        except KeyError as missing:
+            raise NotSeen(f"the database has nothing like {missing.args[0]}") from None
+
+    def run(self, text: str, *values: object, learner: bool = False) -> psycopg.Cursor:
+        """Send a statement as the backend, or as the learner."""
+        role = "authenticated" if learner else "service_role"
+        if role not in self.db.catalog.roles:
+            raise NotSeen(f"there is no role {role}")
+        self.connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+        claims = f'{{"role": "{role}", "sub": "{self.user}"}}'
+        self.connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        try:
+            return self.connection.execute(self.write(text), values or None)
+        finally:
+            if self.connection.info.transaction_status != psycopg.pq.TransactionStatus.INERROR:
+                self.connection.execute("reset role")
+
+    def value(self, text: str, *values: object) -> object:
+        """Return the one value that a query of the administrator answers with."""
+        return self.connection.execute(self.write(text), values or None).fetchone()[0]
+
+    def accepts(self, text: str, *values: object, learner: bool = False) -> bool:
+        """Try a statement and undo it; tell whether it was taken."""
+        try:
+            with self.connection.transaction(force_rollback=True):
+                self.run(text, *values, learner=learner)
+        except psycopg.Error:
+            return False
+        return True
+
+
+Probe = Callable[[Stage], str | None]
+"""Tries a flaw on the stage; returns what it saw of it in a few words, or None."""
+
+PROBES: dict[int, Probe] = {}
+
+
+def probe(number: int) -> Callable[[Probe], Probe]:
+    """Register the probe of an issue."""
+
+    def register(function: Probe) -> Probe:
+        PROBES[number] = function
+        return function
+
+    return register
+
+
+@contextmanager
+def stage(connection: psycopg.Connection, db: Subject) -> Iterator[Stage]:
+    """Set a stage, and roll all of it back."""
+    with connection.transaction(force_rollback=True):
+        yield Stage(connection, db)
+
+
+MESSAGE = "insert into {messages} ({m.session_id}, {m.role}, {m.chat_type}, {m.content}) values (%s, 'user', 'main', 'Ja, gern.')"
+COMPLETE = "update {sessions} set {s.is_completed} = true where {s.id} = %s"
+
+
+@probe(3)
+def message_after_completion(on: Stage) -> str | None:
+    """Complete the session and send a message; before, one must be taken."""
+    if not on.accepts(MESSAGE, on.session, learner=True):
+        return "a learner cannot write into an open session"
+    on.run(COMPLETE, on.session)
+    return "a message enters a completed session" if on.accepts(MESSAGE, on.session, learner=True) else None
+
+
+@probe(9)
+def completion_not_counted(on: Stage) -> str | None:
+    """Complete the session, twice: the profile counts one."""
+    for _ in range(2):
+        on.run(COMPLETE, on.session)
+    counted = on.value("select {p.completed_scenario_count} from {profiles} where {p.id} = %s", on.user)
+    return None if counted == 1 else f"one completion counts as {counted}"
+
+
+@probe(10)
+def week_counts_wrong(on: Stage) -> str | None:
+    """Complete the session in a week whose reset was missed: the new week has one completion, also when it is deleted."""
+    on.run(
+        "update {profiles} set {p.current_week_completion_count} = 3, {p.week_reset_date} = now() - interval '3 days'"
+        " where {p.id} = %s",
+        on.user,
+    )
+    on.run(COMPLETE, on.session)
+    count = "select {p.current_week_completion_count} from {profiles} where {p.id} = %s"
+    if (counted := on.value(count, on.user)) != 1:
+        return f"a week with one completion counts {counted}"
+    on.run("delete from {sessions} where {s.id} = %s", on.session)
+    return None if on.value(count, on.user) == 1 else "deleting a session frees a place in the week"
+
+
+@probe(25)
+def profile_without_address(on: Stage) -> str | None:
+    """Sign somebody up with no address, an empty one and a blank one."""
+    taken = []
+    for name, email in {"null": None, "empty": "", "blank": " \t"}.items():
+        try:
+            with on.connection.transaction(force_rollback=True):
+                on.sign_up(uuid4(), email)
+            taken.append(name)
+        except psycopg.Error:
+            continue
+    return f"a profile with an address that is {' or '.join(taken)}" if taken else None
+
+
+@probe(37)
+def message_is_rewritten(on: Stage) -> str | None:
+    """Rewrite a message, also while it is deleted."""
+    on.run(MESSAGE, on.session)
+    change = "update {messages} set {m.content} = 'Nein.' where {m.session_id} = %s"
+    if on.accepts(change, on.session):
+        return "the service role rewrites a message"
+    if on.db.messages.has("deleted_at") and on.accepts(change.replace(" where", ", {m.deleted_at} = now() where"), on.session):
+        return "a message is rewritten while it is deleted"
+    return None
+
+
+@probe(38)
+def scenarios_have_no_order(on: Stage) -> str | None:
+    """Read whether the scenarios' places differ."""
+    places = [name for name in on.db.scenarios.table.columns if re.search(ORDER, name)]
+    count = sql.SQL("select count(*) - count(distinct {}) from {{scenarios}}").format(sql.Identifier(places[0]))
+    shared = on.value(count.as_string())
+    return f"{shared} scenarios share a place in the order" if shared else None
+
+
+@probe(42)
+def addresses_differ(on: Stage) -> str | None:
+    """Change the address where the learner signs in, and sign somebody up with the same one in capitals."""
+    users = on.connection.execute("select %s::regclass::text", [users_table(on.db)]).fetchone()[0]
+    email = f"new-{on.user.hex[:8]}@example.org"
+    on.connection.execute(f"update {users} set email = %s where id = %s", [email, on.user])
+    if on.value("select {p.email}::text from {profiles} where {p.id} = %s", on.user) != email:
+        return "the profile keeps the old address"
+    try:
+        with on.connection.transaction(force_rollback=True):
+            on.sign_up(uuid4(), email.upper())
+    except psycopg.Error:
+        return None
+    return "two living profiles share an address"
+
+
+@probe(43)
+def messages_without_limit(on: Stage) -> str | None:
+    """Send two messages at once, and after a moment another one, which must be taken."""
+    on.run(MESSAGE, on.session, learner=True)
+    if on.accepts(MESSAGE, on.session, learner=True):
+        return "a second message in the same moment"
+    time.sleep(0.55)
+    return None if on.accepts(MESSAGE, on.session, learner=True) else "half a second later a message is still refused"
+
+
+@probe(45)
+def failure_leaves_no_trace(on: Stage) -> str | None:
+    """Let a clean-up job meet an error on the audit's own session: the log must say so."""
+    job = next((job for job in on.db.jobs() if job.schema in on.db.exposed() and "session" in job.name), None)
+    if job is None:
+        raise NotSeen("no job that cleans up sessions")
+    on.run("update {sessions} set {s.last_activity_at} = now() - interval '8 days' where {s.id} = %s", on.session)
+    on.connection.execute(
+        "create function pg_temp.refuse() returns trigger language plpgsql as $$ begin raise exception 'the disk is full'; end $$"
+    )
+    on.connection.execute(
+        on.write("create trigger audit_refuse before delete on {sessions} for each row execute function pg_temp.refuse()")
+    )
+    errors = "select count(*) from {logs} where {l.level} = 'error'"
+    before = on.value(errors)
+    try:
+        with on.connection.transaction():
+            on.run(f"select {job.schema}.{job.name}()")
+    except psycopg.Error:
+        return "a failed job leaves no trace"
+    return None if on.value(errors) > before else "a failed job says that it is well"

@@ -1,0 +1,479 @@
+"""What a database's catalog says of its schema, read in a few queries: no row of any table is looked at."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import psycopg
+
+PLATFORM = (
+    "auth", "cron", "extensions", "graphql", "graphql_public", "net", "pgbouncer", "pgsodium", "realtime", "storage",
+    "supabase_functions", "supabase_migrations", "vault", "_analytics", "_realtime",
+)  # fmt: skip
+"""Schemas that belong to Supabase itself: their tables are nobody's findings."""
+
+CLIENTS = ("anon", "authenticated")
+"""The roles that a client's request has."""
+
+
+class NotSeen(Exception):
+    """A question that this login, or this database, gives no answer to; the message says why."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table or view."""
+
+    name: str
+    type: str
+    nullable: bool
+    default: str | None
+    generated: bool
+    """An identity, a serial or a computed column: nobody has to give a value."""
+    comment: str | None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, view or partitioned table that is no partition itself."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """r for a table, p for a partitioned one, v for a view, m for a materialized one."""
+    comment: str | None
+    columns: dict[str, Column]
+
+    @property
+    def full_name(self) -> str:
+        """The name with its schema."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint of a table; `on_update` and `on_delete` are PostgreSQL's letters: a, r, c, n or d."""
+
+    table: int
+    name: str
+    type: str
+    definition: str
+    columns: tuple[str, ...]
+    target: int
+    on_update: str
+    on_delete: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """A valid index; an expression's place holds an empty name."""
+
+    table: int
+    name: str
+    method: str
+    columns: tuple[str, ...]
+    definition: str
+    unique: bool
+    predicate: str | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy of row-level security."""
+
+    table: int
+    name: str
+    command: str
+    roles: tuple[str, ...]
+    """Names; `public` stands for everybody."""
+    using: str | None
+    check: str | None
+
+    def holds_for(self, role: str) -> bool:
+        """Tell whether it binds a role."""
+        return role in self.roles or "public" in self.roles
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """An enabled trigger that somebody wrote."""
+
+    table: int
+    name: str
+    definition: str
+    function: int
+
+    @property
+    def is_before(self) -> bool:
+        """Whether it runs before the row changes."""
+        return " BEFORE " in self.definition
+
+    def fires_on(self, event: str) -> bool:
+        """Tell whether an event, such as INSERT, fires it."""
+        head, _, _ = self.definition.partition(" ON ")
+        return re.search(rf"\b{event}\b", head) is not None
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function or procedure that no extension brought along."""
+
+    oid: int
+    schema: str
+    name: str
+    returns: str
+    is_procedure: bool
+    is_definer: bool
+    settings: tuple[str, ...]
+    callers: tuple[str, ...]
+    """Which of anon and authenticated may call it."""
+    source: str
+
+    @property
+    def setting_of_path(self) -> str | None:
+        """The search_path that it sets for itself, or None."""
+        for setting in self.settings:
+            name, _, value = setting.partition("=")
+            if name == "search_path":
+                return value.strip()
+        return None
+
+
+class Catalog:
+    """What one transaction read. What the login may not read raises `NotSeen` where it is asked for."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        """Read the catalog through a connection that is in a transaction already.
+
+        Raises:
+            psycopg.Error: the server stops a query, because somebody holds a lock or time is up.
+        """
+        self._rows: dict[str, list[tuple] | str] = {}
+        for what, query in _QUERIES.items():
+            try:
+                with connection.transaction():
+                    self._rows[what] = connection.execute(
+                        query, {"platform": list(PLATFORM), "clients": list(CLIENTS)}
+                    ).fetchall()
+            except psycopg.errors.InsufficientPrivilege as error:
+                self._rows[what] = error.diag.message_primary
+        self.database, self.login, self.version = connection.execute(
+            "select current_database()::text, current_user::text, current_setting('server_version')"
+        ).fetchone()
+
+    def _read(self, what: str) -> list[tuple]:
+        rows = self._rows[what]
+        if isinstance(rows, str):
+            raise NotSeen(f"the login may not read the {what} ({rows})")
+        return rows
+
+    def unseen(self) -> list[str]:
+        """Return what the login could not read, a sentence each."""
+        return [f"the {what}: {rows}" for what, rows in self._rows.items() if isinstance(rows, str)]
+
+    @cached_property
+    def relations(self) -> list[Relation]:
+        """Tables and views outside the platform's schemas."""
+        columns: dict[int, dict[str, Column]] = {}
+        for relation, *facts in self._read("columns"):
+            columns.setdefault(relation, {})[facts[0]] = Column(*facts)
+        return [Relation(*facts, columns.get(facts[0], {})) for facts in self._read("tables")]
+
+    @cached_property
+    def constraints(self) -> list[Constraint]:
+        """Constraints of these tables, those of partitions left out."""
+        return [Constraint(*row[:4], tuple(row[4]), *row[5:]) for row in self._read("constraints")]
+
+    @cached_property
+    def indexes(self) -> list[Index]:
+        """Valid indexes of these tables."""
+        return [Index(*row[:3], tuple(row[3]), *row[4:]) for row in self._read("indexes")]
+
+    @cached_property
+    def policies(self) -> list[Policy]:
+        """Policies of these tables."""
+        return [Policy(*row[:3], tuple(row[3]), *row[4:]) for row in self._read("policies")]
+
+    @cached_property
+    def triggers(self) -> list[Trigger]:
+        """Triggers, also those on the platform's tables."""
+        return [Trigger(*row) for row in self._read("triggers")]
+
+    @cached_property
+    def functions(self) -> dict[int, Function]:
+        """Functions outside the platform's schemas, by oid."""
+        return {
+            row[0]: Function(*row[:6], tuple(row[6] or ()), tuple(row[7]), _without_comments(row[8]))
+            for row in self._read("functions")
+        }
+
+    @cached_property
+    def enum_labels(self) -> dict[str, list[str]]:
+        """Labels by the name of their type, as a column's type shows it."""
+        labels: dict[str, list[str]] = {}
+        for name, label in self._read("enums"):
+            labels.setdefault(name, []).append(label)
+        return labels
+
+    @cached_property
+    def extensions(self) -> dict[str, str]:
+        """Schema by extension."""
+        return dict(self._read("extensions"))
+
+    @cached_property
+    def roles(self) -> set[str]:
+        """Which of anon, authenticated and service_role exist."""
+        return {role for (role,) in self._read("roles")}
+
+    @cached_property
+    def _table_privileges(self) -> set[tuple[str, int, str]]:
+        return {tuple(row) for row in self._read("table privileges")}
+
+    @cached_property
+    def _column_privileges(self) -> set[tuple[str, int, str, str]]:
+        return {tuple(row) for row in self._read("column privileges")}
+
+    @cached_property
+    def open_defaults(self) -> set[str]:
+        """What a client is granted on objects that are made tomorrow: `tables`, `functions`, both or neither."""
+        return {kind for (kind,) in self._read("default privileges")}
+
+    @cached_property
+    def history(self) -> str | None:
+        """The comment of the table that records migrations, empty where it has none; None where there is no table."""
+        found = self._read("migration history")
+        return (found[0][0] or "") if found else None
+
+    def may(self, role: str, command: str, table: Relation, column: str | None = None) -> bool:
+        """Tell whether a role holds a privilege on a table, or on one of its columns.
+
+        Raises:
+            NotSeen: there is no such role.
+        """
+        if role not in self.roles:
+            raise NotSeen(f"there is no role {role}")
+        if (role, table.oid, command) in self._table_privileges:
+            return True
+        columns = {name for who, oid, verb, name in self._column_privileges if (who, oid, verb) == (role, table.oid, command)}
+        return bool(columns) if column is None else column in columns
+
+    def checks(self, table: Relation, *columns: str) -> list[str]:
+        """Return the definitions of a table's CHECK constraints that name all these columns."""
+        return [
+            constraint.definition
+            for constraint in self.constraints
+            if constraint.table == table.oid and constraint.type == "c" and set(columns) <= set(constraint.columns)
+        ]
+
+    def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
+        """Tell whether an index of the whole table begins with these columns."""
+        return any(
+            index.table == table.oid and index.method == method and index.columns[: len(columns)] == columns
+            for index in self.indexes
+        )
+
+    def of_table(self, policies: Iterable[Policy], table: Relation) -> list[Policy]:
+        """Return those policies that stand on a table."""
+        return [policy for policy in policies if policy.table == table.oid]
+
+    def trigger_sources(self, table: int, event: str, *, before: bool | None = None) -> list[str]:
+        """Return what the triggers on an event of a table do: each with all functions that it calls.
+
+        Args:
+            before: only triggers that run before the change, or only those after it.
+        """
+        return [
+            self.reach(trigger.function)
+            for trigger in self.triggers
+            if trigger.table == table and trigger.fires_on(event) and before in (None, trigger.is_before)
+        ]
+
+    def reach(self, function: int) -> str:
+        """Return the source of a function and of all functions whose names it mentions."""
+        seen: list[int] = []
+        waiting = [function]
+        while waiting:
+            oid = waiting.pop()
+            if oid not in seen and oid in self.functions:
+                seen.append(oid)
+                source = self.functions[oid].source
+                waiting += [
+                    other.oid for other in self.functions.values() if re.search(rf"\b{re.escape(other.name)}\s*\(", source)
+                ]
+        return "\n".join(self.functions[oid].source for oid in seen)
+
+    def plain_functions(self) -> Iterator[Function]:
+        """Yield functions that are no trigger functions."""
+        return (function for function in self.functions.values() if function.returns != "trigger")
+
+
+def _without_comments(source: str) -> str:
+    return re.sub(r"--[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL).lower()
+
+
+_OURS = "not (nspname = any (%(platform)s) or nspname ~ '^pg_' or nspname = 'information_schema')"
+
+_QUERIES = {
+    "tables": f"""
+        select pg_class.oid::bigint, nspname::text, relname::text, relkind::text, obj_description(pg_class.oid, 'pg_class')
+        from pg_catalog.pg_class
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
+        order by 2, 3""",
+    "columns": f"""
+        select
+            attrelid::bigint,
+            attname::text,
+            format_type(atttypid, atttypmod),
+            not attnotnull,
+            pg_get_expr(adbin, adrelid),
+            attidentity <> '' or attgenerated <> '' or coalesce(pg_get_expr(adbin, adrelid) ~ 'nextval', false),
+            col_description(attrelid, attnum)
+        from pg_catalog.pg_attribute
+        join pg_catalog.pg_class on pg_class.oid = attrelid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        left join pg_catalog.pg_attrdef on adrelid = attrelid and adnum = attnum
+        where attnum > 0 and not attisdropped and relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
+        order by attrelid, attnum""",
+    "constraints": f"""
+        select
+            conrelid::bigint,
+            conname::text,
+            contype::text,
+            pg_get_constraintdef(pg_constraint.oid),
+            array(
+                select attname::text
+                from unnest(conkey) with ordinality as key (attnum, place)
+                join pg_catalog.pg_attribute on attrelid = conrelid and pg_attribute.attnum = key.attnum
+                order by place
+            ),
+            confrelid::bigint,
+            confupdtype::text,
+            confdeltype::text
+        from pg_catalog.pg_constraint
+        join pg_catalog.pg_class on pg_class.oid = conrelid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where contype in ('c', 'f', 'p', 'u') and conparentid = 0 and not relispartition and {_OURS}
+        order by conrelid, conname""",
+    "indexes": f"""
+        select
+            indrelid::bigint,
+            index.relname::text,
+            amname::text,
+            array(
+                select coalesce(attname::text, '')
+                from unnest(indkey::smallint[]) with ordinality as key (attnum, place)
+                left join pg_catalog.pg_attribute on attrelid = indrelid and pg_attribute.attnum = key.attnum and key.attnum > 0
+                where place <= indnkeyatts
+                order by place
+            ),
+            pg_get_indexdef(indexrelid),
+            indisunique,
+            pg_get_expr(indpred, indrelid)
+        from pg_catalog.pg_index
+        join pg_catalog.pg_class as index on index.oid = indexrelid
+        join pg_catalog.pg_class on pg_class.oid = indrelid
+        join pg_catalog.pg_am on pg_am.oid = index.relam
+        join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+        where (indisvalid or pg_class.relkind = 'p') and not pg_class.relispartition and {_OURS}
+        order by indrelid, index.relname""",
+    "policies": f"""
+        select
+            polrelid::bigint,
+            polname::text,
+            case polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+            array(select case role when 0 then 'public' else role::regrole::text end from unnest(polroles) as role),
+            pg_get_expr(polqual, polrelid),
+            pg_get_expr(polwithcheck, polrelid)
+        from pg_catalog.pg_policy
+        join pg_catalog.pg_class on pg_class.oid = polrelid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where polpermissive and {_OURS}
+        order by polrelid, polname""",
+    "triggers": """
+        select tgrelid::bigint, tgname::text, pg_get_triggerdef(oid), tgfoid::bigint
+        from pg_catalog.pg_trigger
+        where not tgisinternal and tgparentid = 0 and tgenabled <> 'D'
+        order by tgrelid, tgname""",
+    "functions": f"""
+        select
+            pg_proc.oid::bigint,
+            nspname::text,
+            proname::text,
+            format_type(prorettype, null),
+            prokind = 'p',
+            prosecdef,
+            proconfig,
+            array(
+                select role
+                from unnest(%(clients)s::text[]) as role
+                where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
+            ),
+            case when prosqlbody is null then prosrc else pg_get_functiondef(pg_proc.oid) end
+        from pg_catalog.pg_proc
+        join pg_catalog.pg_namespace on pg_namespace.oid = pronamespace
+        where prokind in ('f', 'p')
+            and {_OURS}
+            and not exists (select from pg_catalog.pg_depend where objid = pg_proc.oid and deptype = 'e')
+        order by 2, 3""",
+    "enums": """
+        select format_type(enumtypid, null), enumlabel::text
+        from pg_catalog.pg_enum
+        order by enumtypid, enumsortorder""",
+    "extensions": """
+        select extname::text, nspname::text
+        from pg_catalog.pg_extension
+        join pg_catalog.pg_namespace on pg_namespace.oid = extnamespace""",
+    "roles": "select rolname::text from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role')",
+    "table privileges": f"""
+        select rolname::text, pg_class.oid::bigint, command
+        from pg_catalog.pg_class
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
+        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as command
+        where relkind in ('r', 'p', 'v', 'm') and {_OURS}
+            and has_table_privilege(pg_roles.oid, pg_class.oid, command)""",
+    "column privileges": f"""
+        select rolname::text, pg_class.oid::bigint, command, attname::text
+        from pg_catalog.pg_class
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        join pg_catalog.pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
+        cross join unnest(array['select', 'insert', 'update']) as command
+        where relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
+            and has_column_privilege(pg_roles.oid, pg_class.oid, attnum, command)""",
+    # Of the roles that own tables here. Without an entry of its own, EXECUTE goes to everybody.
+    "default privileges": f"""
+        with owner as (
+            select distinct relowner as role, relnamespace as schema
+            from pg_catalog.pg_class
+            join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+            where relkind in ('r', 'p') and {_OURS} and nspname = 'public'
+        ),
+        granted as (
+            select owner.role, defaclobjtype, grantee
+            from owner
+            join pg_catalog.pg_default_acl on defaclrole = owner.role and defaclnamespace in (0, owner.schema)
+            cross join aclexplode(defaclacl)
+            union all
+            select owner.role, 'f', 0
+            from owner
+            where not exists (
+                select
+                from pg_catalog.pg_default_acl
+                where defaclrole = owner.role and defaclnamespace = 0 and defaclobjtype = 'f'
+            )
+        )
+        select distinct case defaclobjtype when 'r' then 'tables' else 'functions' end
+        from granted
+        left join pg_catalog.pg_roles on pg_roles.oid = grantee
+        where defaclobjtype in ('r', 'f')
+            and (grantee = 0 or rolname in ('anon', 'authenticated'))""",
+    "migration history": """
+        select obj_description(pg_class.oid, 'pg_class')
+        from pg_catalog.pg_class
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where nspname = 'supabase_migrations' and relname = 'schema_migrations'""",
+}

@@ -1,0 +1,215 @@
+"""The audit: what it says of v1, of the review's own statements, of v2, and of databases that are none of these."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import psycopg
+import pytest
+import workbook as wb
+from helpers import is_one_sentence
+from workbook.__main__ import main
+from workbook.audit import ABSENT, FOUND, UNCHECKED, Report, audit
+from workbook.audit.behaviour import PROBES, stage
+from workbook.audit.catalog import Catalog, NotSeen
+from workbook.audit.names import find_tables
+from workbook.audit.render import as_text, write
+from workbook.audit.rules import RULES, OnlyBehaviour, Subject
+from workbook.checks import CHECKS, look
+from workbook.errors import WorkbookError
+from workbook.fixes import all_fixes
+
+V2 = all_fixes()[-1].number
+
+
+def verdicts(report: Report) -> dict[int, str]:
+    return {finding.number: finding.verdict for finding in report.findings}
+
+
+def numbers(report: Report, verdict: str) -> list[int]:
+    return [number for number, found in verdicts(report).items() if found == verdict]
+
+
+def subject(database: wb.Database) -> Subject:
+    with database.connect() as connection, connection.transaction():
+        catalog = Catalog(connection)
+    return Subject(catalog, find_tables(catalog))
+
+
+class TestVerdicts:
+    def test_there_is_a_rule_for_each_check(self) -> None:
+        assert sorted(RULES) == sorted(CHECKS)
+
+    def test_v1_has_all_of_them(self) -> None:
+        report = audit(wb.clone("v1").url)
+        assert numbers(report, FOUND) == sorted(RULES)
+        assert report.status == 1
+
+    def test_v2_has_none(self) -> None:
+        report = audit(wb.clone(V2).url)
+        assert numbers(report, FOUND) == []
+        assert numbers(report, UNCHECKED) == sorted(PROBES)
+        assert report.status == 0
+
+    def test_v2_has_none_that_only_behaviour_shows(self) -> None:
+        database = wb.clone(V2)
+        rows = "select (select count(*) from auth.users), (select count(*) from messages), (select count(*) from logs)"
+        before = database.run(rows, wb.ADMIN)
+        assert numbers(audit(database.url, behaviour=True), ABSENT) == sorted(RULES)
+        assert database.run(rows, wb.ADMIN).equals(before)
+
+    def test_the_reviews_own_statements_fare_as_on_the_scoreboard(self) -> None:
+        shown = {number for number in CHECKS if look(number, database := wb.clone("proposed")) is not None or database.drop()}
+        assert set(numbers(audit(wb.clone("proposed").url, behaviour=True), FOUND)) == shown
+        by_catalog = audit(wb.clone("proposed").url)
+        assert set(numbers(by_catalog, FOUND)) <= shown
+        assert not set(numbers(by_catalog, ABSENT)) & shown
+
+    def test_each_rule_turns_with_its_own_fix(self) -> None:
+        database = wb.clone("v1")
+        for fix in all_fixes():
+            if fix.number not in RULES:
+                database.apply(fix.number)
+                continue
+            before = RULES[fix.number](subject(database))
+            database.apply(fix.number)
+            try:
+                after = RULES[fix.number](subject(database))
+            except OnlyBehaviour:
+                after = None
+            # 51 is the last policy's turn, and the earlier fixes have done most of it.
+            assert before is not None, f"{fix.name}: nothing was found before the fix"
+            assert after is None, f"{fix.name}: still found after the fix"
+
+    @pytest.mark.parametrize("number", sorted(set(PROBES) - {38}))
+    def test_each_probe_sees_the_flaw_on_v1(self, number: int) -> None:
+        database = wb.clone("v1")
+        with database.connect() as connection, connection.transaction(force_rollback=True):
+            with stage(connection, subject(database)) as on:
+                assert PROBES[number](on) is not None
+
+
+RENAMED = """
+    create schema chat;
+    alter table public.messages rename to chat_messages;
+    alter table public.chat_messages set schema chat;
+    alter table public.sessions rename to chat_sessions;
+    alter table public.profiles rename to user_profiles;
+    alter table public.logs rename to app_logs;
+    alter table chat.chat_messages rename column session_id to chat_session;
+    alter table public.chat_sessions rename column user_id to profile_id;
+    alter table public.chat_sessions rename column is_completed to completed;
+"""
+
+
+class TestOtherDatabases:
+    def test_under_other_names(self) -> None:
+        database = wb.clone("v1")
+        database.run(RENAMED, wb.ADMIN)
+        report = audit(database.url)
+        assert report.tables["messages"] == "chat.chat_messages (session_id is chat_session)"
+        assert report.tables["sessions"] == "public.chat_sessions (user_id is profile_id, is_completed is completed)"
+        assert report.tables["logs"] == "public.app_logs"
+        assert numbers(report, ABSENT) == []
+        # v1's functions still have the old names in them, so they are nobody's jobs any more.
+        assert set(numbers(report, UNCHECKED)) <= {11, 22, 32, 45}
+
+    def test_without_these_tables(self) -> None:
+        database = wb.clone("v1", "empty")
+        database.run("drop schema public cascade; create schema public; create table public.invoices (id integer)", wb.ADMIN)
+        with pytest.raises(WorkbookError, match="resembles sessions or messages") as caught:
+            audit(database.url)
+        assert is_one_sentence(caught.value)
+
+    def test_without_some_of_them(self) -> None:
+        database = wb.clone("v1", "empty")
+        database.run("drop table public.logs cascade", wb.ADMIN)
+        report = audit(database.url)
+        assert {19, 23, 24, 29, 30} <= set(numbers(report, UNCHECKED))
+        assert all("no table resembles logs" in finding.detail for finding in report.findings if finding.number in (19, 23, 24))
+
+    def test_with_a_login_that_sees_little(self) -> None:
+        database = wb.clone("v1")
+        with database.connect() as connection:
+            connection.execute("drop role if exists wb_test_auditor")
+            connection.execute("create role wb_test_auditor login password 'auditor'")
+            connection.execute("revoke select on pg_catalog.pg_proc, pg_catalog.pg_policy from public")
+        try:
+            url = psycopg.conninfo.make_conninfo(database.url, user="wb_test_auditor", password="auditor")
+            parts = psycopg.conninfo.conninfo_to_dict(url)
+            report = audit(
+                f"postgresql://{parts['user']}:{parts['password']}@/{parts['dbname']}?host={parts['host']}&port={parts.get('port', 5432)}"
+            )
+        finally:
+            with database.connect() as connection:
+                connection.execute("drop role wb_test_auditor")
+        assert {sentence.split(":")[0] for sentence in report.unseen} == {"the functions", "the policies"}
+        assert 26 in numbers(report, UNCHECKED) and 51 in numbers(report, UNCHECKED)
+        assert {5, 7, 8, 12, 13, 19} <= set(numbers(report, FOUND))
+
+    def test_without_the_platforms_roles(self) -> None:
+        database = wb.clone("v1")
+        catalog = subject(database).catalog
+        catalog.roles = set()
+        with pytest.raises(NotSeen, match="no role authenticated"):
+            RULES[48](Subject(catalog, find_tables(catalog)))
+
+    def test_that_cannot_be_reached(self) -> None:
+        with pytest.raises(WorkbookError, match="cannot be reached") as caught:
+            audit("postgresql://nobody@127.0.0.1:1/nothing")
+        assert is_one_sentence(caught.value)
+
+
+class TestSafety:
+    def test_it_only_reads(self) -> None:
+        database = wb.clone(V2)
+        with database.connect() as connection:
+            written = "select xact_commit, tup_inserted + tup_updated + tup_deleted from pg_stat_database where datname = %s"
+            connection.execute("select pg_stat_force_next_flush()")
+            before = connection.execute(written, [database.name]).fetchone()[1]
+            audit(database.url)
+            assert connection.execute(written, [database.name]).fetchone()[1] == before
+
+    def test_it_waits_for_nobody(self) -> None:
+        database = wb.clone("v1")
+        with database.connect() as connection, connection.transaction():
+            connection.execute("lock table public.messages in access exclusive mode")
+            with pytest.raises(WorkbookError, match="lock timeout.*try again") as caught:
+                audit(database.url)
+        assert is_one_sentence(caught.value)
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+        def call(**environment: str) -> tuple[int, str, str]:
+            monkeypatch.delenv("DATABASE_URL", raising=False)
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.setattr(sys, "argv", ["workbook", "audit"])
+            status = main()
+            printed = capsys.readouterr()
+            return status, printed.out, printed.err
+
+        return call
+
+    def test_status(self, run: Callable[..., tuple[int, str, str]]) -> None:
+        status, out, _ = run(DATABASE_URL=wb.clone("v1").url)
+        assert status == 1 and "53 of 53 issues found" in out
+        status, out, _ = run(DATABASE_URL=wb.clone(V2).url)
+        assert status == 0 and "0 of 53 issues found" in out and "Not checked" in out
+        status, out, _ = run(DATABASE_URL=wb.clone(V2).url, BEHAVIOUR="1")
+        assert status == 0 and "0 not checked" in out
+
+    @pytest.mark.parametrize("url", ["", "nonsense", "postgresql://nobody@127.0.0.1:1/nothing"])
+    def test_that_could_not_run(self, run: Callable[..., tuple[int, str, str]], url: str) -> None:
+        status, out, err = run(DATABASE_URL=url)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+
+    def test_files(self, tmp_path) -> None:
+        report = audit(wb.clone("v1").url)
+        html, written = write(report, tmp_path)
+        assert json.loads(written.read_text())["findings"][2]["verdict"] == FOUND
+        assert "http" not in html.read_text() and "A message" not in as_text(report)
+        for finding in report.findings:
+            assert finding.fix in html.read_text()
