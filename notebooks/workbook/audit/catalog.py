@@ -151,12 +151,11 @@ class Catalog:
             psycopg.Error: the server stops a query, because somebody holds a lock or time is up.
         """
         self._rows: dict[str, list[tuple] | str] = {}
+        names = {"platform": list(PLATFORM), "clients": list(CLIENTS)}
         for what, query in _QUERIES.items():
             try:
                 with connection.transaction():
-                    self._rows[what] = connection.execute(
-                        query, {"platform": list(PLATFORM), "clients": list(CLIENTS)}
-                    ).fetchall()
+                    self._rows[what] = connection.execute(query, names).fetchall()
             except psycopg.errors.InsufficientPrivilege as error:
                 self._rows[what] = error.diag.message_primary
         self.database, self.login, self.version = connection.execute(
@@ -205,8 +204,8 @@ class Catalog:
     def functions(self) -> dict[int, Function]:
         """Functions outside the platform's schemas, by oid."""
         return {
-            row[0]: Function(*row[:6], tuple(row[6] or ()), tuple(row[7]), _without_comments(row[8]))
-            for row in self._read("functions")
+            oid: Function(oid, *facts, tuple(settings or ()), tuple(callers), _without_comments(source))
+            for oid, *facts, settings, callers, source in self._read("functions")
         }
 
     @cached_property
@@ -383,7 +382,9 @@ _QUERIES = {
         select
             polrelid::bigint,
             polname::text,
-            case polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+            case polcmd
+                when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all'
+            end,
             array(select case role when 0 then 'public' else role::regrole::text end from unnest(polroles) as role),
             pg_get_expr(polqual, polrelid),
             pg_get_expr(polwithcheck, polrelid)

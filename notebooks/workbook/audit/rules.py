@@ -382,9 +382,8 @@ def definer_trusts_the_path(db: Subject) -> str | None:
         if path is None:
             return f"{function.name}() runs with the caller's search_path"
         if path in ('""', "''", ""):
-            if re.search(
-                rf"::\s*({_LOOKED_UP_TYPES})\b|^\s*\w+\s+(constant\s+)?({_LOOKED_UP_TYPES})\b\s*(:=|;)", function.source, re.M
-            ):
+            named = rf"::\s*({_LOOKED_UP_TYPES})\b|^\s*\w+\s+(constant\s+)?({_LOOKED_UP_TYPES})\b\s*(:=|;)"
+            if re.search(named, function.source, re.M):
                 return f"{function.name}() names a type that a temporary one can stand before"
         elif not path.endswith("pg_temp"):
             return f"{function.name}() lets temporary objects come first"
