@@ -94,24 +94,48 @@ def test_check_sees_the_flaw_right_before_its_fix_and_never_after(number: int) -
     assert look(number, clone(LAST)) is None
 
 
-def test_new_objects_carry_comments_and_definers_are_locked_up() -> None:
+def test_everything_carries_a_comment_and_definers_are_locked_up() -> None:
     database = clone(LAST)
-    without_comment = database.run("""
-        select p.oid::regprocedure::text as function
-        from pg_proc as p
-        where p.pronamespace = 'private'::regnamespace
-            and obj_description(p.oid) is null
+    without_comment = database.run(
+        """
+        with ours as (
+            select oid from pg_namespace where nspname in ('public', 'private', 'supabase_migrations')
+        ),
+        relations as (
+            select pg_class.oid
+            from pg_class
+            where relnamespace in (select oid from ours) and relkind in ('r', 'p', 'v', 'm') and not relispartition
+        )
+        select oid::regprocedure::text as object
+        from pg_proc
+        where pronamespace in (select oid from ours) and obj_description(oid, 'pg_proc') is null
+        union all
+        select oid::regclass::text
+        from relations
+        where obj_description(oid, 'pg_class') is null
         union all
         select attrelid::regclass || '.' || attname
         from pg_attribute
-        join pg_class on pg_class.oid = attrelid
-        where (
-                relnamespace = 'private'::regnamespace
-                or relname in ('message_chunks', 'messages_archive', 'event_types', 'logs')
-            )
-            and relkind in ('r', 'p') and not relispartition and attnum > 0 and col_description(attrelid, attnum) is null
-        order by 1""")
-    assert without_comment["function"].tolist() == []
+        where attrelid in (select oid from relations)
+            and attnum > 0 and not attisdropped and col_description(attrelid, attnum) is null
+        union all
+        select polname::text
+        from pg_policy
+        where obj_description(oid, 'pg_policy') is null
+        union all
+        select tgname::text
+        from pg_trigger
+        where tgrelid in (select oid from relations) and not tgisinternal and tgparentid = 0
+            and obj_description(oid, 'pg_trigger') is null
+        union all
+        select typname::text
+        from pg_type
+        where typnamespace in (select oid from ours) and (typtype = 'e' or typname = 'job_result')
+            and obj_description(oid, 'pg_type') is null
+        order by 1""",
+        ADMIN,
+    )
+    assert without_comment["object"].tolist() == []
     careless = database.run("""
         select p.oid::regprocedure::text as function
         from pg_proc as p

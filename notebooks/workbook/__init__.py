@@ -1,5 +1,6 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
+from . import dictionary, exercises
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
@@ -20,6 +21,7 @@ from .charts import compare, growth, issue_map, privilege_grid, stack, sweep, ti
 from .checks import Proof, look, prove, summary
 from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
+from .diagrams import entities, states
 from .errors import WorkbookError
 from .fixes import Applied, show_sql, sql
 from .measure import dead_rows, heap_only, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
@@ -58,6 +60,9 @@ __all__ = [
     "concurrently",
     "cost",
     "dead_rows",
+    "dictionary",
+    "entities",
+    "exercises",
     "expected_privileges",
     "growth",
     "heap_only",
@@ -86,6 +91,7 @@ __all__ = [
     "size_bytes",
     "sql",
     "stack",
+    "states",
     "summary",
     "sweep",
     "timeline",

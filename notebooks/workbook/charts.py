@@ -415,14 +415,23 @@ def _log_log(ax: Axes, x_label: str, y_label: str) -> None:
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _head(figure: Figure, title: str, subtitle: str) -> None:
-    """Write title and subtitle; both have to fit on one line."""
+def caption(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle; both have to fit on one line.
+
+    Raises:
+        ValueError: one is too long.
+    """
     if len(title) > 85 or len(subtitle) > 110:
         raise ValueError("a chart's title has 85 characters at the most, its subtitle 110")
     inches = figure.get_figheight()
     figure.text(0.015, 1 - 0.12 / inches, title, ha="left", va="top", fontsize=13, fontweight="bold")
     figure.text(0.015, 1 - 0.42 / inches, subtitle, ha="left", va="top", fontsize=10, color="#555555")
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.68 / inches))
+
+
+def _head(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle, and make room for them."""
+    caption(figure, title, subtitle)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.68 / figure.get_figheight()))
 
 
 def _short(value: float) -> str:

@@ -47,4 +47,9 @@ comment on constraint sessions_completed_after_started on public.sessions is
 comment on constraint sessions_message_counts_non_negative on public.sessions is
 'A count is zero or more (issue 8).';
 
+comment on column public.sessions.message_count_main is
+'Messages in the main chat, counted by a trigger as they come; never negative (issues 8 and 22).';
+comment on column public.sessions.message_count_helper is
+'Messages in the helper chat, counted in the same way (issues 8 and 22).';
+
 commit;

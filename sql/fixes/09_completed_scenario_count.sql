@@ -65,4 +65,7 @@ for each row when (new.is_completed and not old.is_completed) execute function p
 comment on trigger sessions_count_completed on public.sessions is
 'Counts a session when it becomes completed (issue 9).';
 
+comment on column public.profiles.completed_scenario_count is
+'Sessions that the learner ever completed, counted by a trigger; deleting a session takes none away (issue 9).';
+
 commit;

@@ -75,4 +75,17 @@ $$;
 comment on function private.count_completion() is
 'Counts a completion in its learner''s profile, once: for ever (issue 9), and in the week it falls into (issue 10).';
 
+comment on column public.profiles.current_week_completion_count is
+'Sessions completed in the week that ends at week_reset_date; the weekly limit is held against it (issue 10).';
+comment on column private.completion_drift.user_id is
+'The learner.';
+comment on column private.completion_drift.completed_scenario_count is
+'What the profile says.';
+comment on column private.completion_drift.completed_sessions is
+'What the sessions say.';
+comment on column private.completion_drift.current_week_completion_count is
+'What the profile says of this week.';
+comment on column private.completion_drift.completed_this_week is
+'What the sessions say of this week.';
+
 commit;

@@ -22,4 +22,7 @@ alter table public.sessions
 comment on constraint sessions_duration_non_negative on public.sessions is
 'Holds for rows too that come in with triggers off, such as a restored backup (issue 12).';
 
+comment on column public.sessions.duration_seconds is
+'Seconds from start to completion, computed by a trigger; null while the session is open (issue 12).';
+
 commit;

@@ -88,4 +88,7 @@ comment on function public.finalize_message(uuid) is
 'Turns the fragments of a streamed reply into one message, in one transaction; a second call changes nothing (issue 4).';
 revoke all on function public.finalize_message(uuid) from public, anon, authenticated;
 
+comment on column public.messages.chat_type is
+'main: the conversation in German. helper: the questions about it (issue 13).';
+
 commit;

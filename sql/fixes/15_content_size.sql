@@ -21,4 +21,7 @@ alter table public.messages
 comment on constraint messages_content_size_limit on public.messages is
 '8000 characters, not bytes: up to 32000 bytes of emoji (issue 15).';
 
+comment on column public.messages.content is
+'What was said, at most 8000 characters; empty once the learner is erased (issues 15 and 35).';
+
 commit;

@@ -21,4 +21,7 @@ alter table public.scenarios
 comment on constraint scenarios_emoji_size_limit on public.scenarios is
 'Room for an emoji that is joined of several characters, and for no novel (issue 16).';
 
+comment on column public.scenarios.emoji is
+'The picture in the list: one emoji, which may take many bytes (issue 16).';
+
 commit;

@@ -50,4 +50,7 @@ alter table public.scenarios add constraint scenarios_title_unique unique (title
 comment on constraint scenarios_title_unique on public.scenarios is
 'A title names one scenario (issue 17).';
 
+comment on column public.scenarios.title is
+'What learners see in the list; no two scenarios share one (issue 17).';
+
 commit;

@@ -29,4 +29,15 @@ comment on view public.public_scenarios is
 revoke all on public.public_scenarios from anon, authenticated;
 grant select on public.public_scenarios to anon, authenticated;
 
+comment on table public.scenarios is
+'The situations that a learner may play, a few rows that the team writes. Visitors see what public_scenarios shows (issue 28).';
+comment on column public.scenarios.is_active is
+'Whether the scenario is offered; visitors see active ones only (issue 28).';
+comment on column public.scenarios.initial_message_main is
+'What the character says first, in German; for learners only (issue 28).';
+comment on column public.scenarios.initial_message_helper is
+'What the helper says first, in English; for learners only (issue 28).';
+comment on policy scenarios_select_all_authenticated on public.scenarios is
+'A learner sees inactive scenarios too: their own history refers to them (issue 28).';
+
 commit;

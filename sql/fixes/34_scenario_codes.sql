@@ -77,4 +77,15 @@ comment on view public.public_scenarios is
 revoke all on public.public_scenarios from anon, authenticated;
 grant select on public.public_scenarios to anon, authenticated;
 
+comment on column public.scenarios.id is
+'A number that the sequence gives, and another one in each environment; code refers to code (issue 34).';
+comment on column public.public_scenarios.id is
+'As in scenarios.';
+comment on column public.public_scenarios.code is
+'As in scenarios.';
+comment on column public.public_scenarios.title is
+'As in scenarios.';
+comment on column public.public_scenarios.emoji is
+'As in scenarios.';
+
 commit;

@@ -67,4 +67,9 @@ for each row execute function private.keep_message();
 comment on trigger messages_archive_immutable on public.messages_archive is
 'What was said was said (issue 37).';
 
+comment on table public.messages is
+'What was said in a session, each row for good: a message may be hidden, and never rewritten (issue 37).';
+comment on column public.messages.id is
+'The message. A streamed reply keeps the id under which its fragments came (issue 4).';
+
 commit;

@@ -38,4 +38,7 @@ select
 from public.scenarios
 where is_active;
 
+comment on column public.public_scenarios.sort_order is
+'As in scenarios.';
+
 commit;

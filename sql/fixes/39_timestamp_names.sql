@@ -43,4 +43,15 @@ comment on column public.sessions.last_activity_at is
 comment on column public.sessions.completed_at is 'When the session was completed, by the server''s clock (issue 1).';
 comment on column public.sessions.updated_at is 'When the session was last changed.';
 
+comment on column private.timestamp_rules_broken.table_name is
+'The table that breaks a rule.';
+comment on column private.timestamp_rules_broken.column_name is
+'Its column.';
+comment on column private.timestamp_rules_broken.broken_rule is
+'The rule, in words.';
+comment on trigger update_profiles_updated_at on public.profiles is
+'Dates each change of a profile (issue 39).';
+comment on trigger update_sessions_updated_at on public.sessions is
+'Dates each change of a session (issue 39).';
+
 commit;

@@ -61,4 +61,11 @@ comment on constraint logs_session_id_fkey on public.logs is
 comment on constraint logs_event_type_fkey on public.logs is
 'A log is of a known kind (issue 29), also when the kind is renamed (issue 40).';
 
+comment on column public.messages.session_id is
+'The session that it belongs to; a session''s id never changes (issue 40).';
+comment on column public.sessions.scenario_id is
+'The scenario that is played. Its id may change, and the session follows (issue 40).';
+comment on column public.profiles.id is
+'The id of the auth user, who may be gone: the profile stays behind for the history (issues 35 and 40).';
+
 commit;

@@ -54,4 +54,11 @@ for each row when (new.user_id <> old.user_id) execute function private.keep_ses
 comment on trigger sessions_keep_user on public.sessions is
 'A session stays with the learner who started it (B4).';
 
+comment on table public.sessions is
+'One play of a scenario by one learner, open until it is completed or expires. A learner starts, completes and deletes it; all else is the server''s (issue 50).';
+comment on column public.sessions.id is
+'The session. It stays as it is: messages refer to it (issue 40).';
+comment on column public.sessions.user_id is
+'The learner who started it, and who keeps it (issue 50).';
+
 commit;

@@ -1,7 +1,7 @@
 """What a database's catalog says of its schema, read in a few queries: no row of any table is looked at."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,6 +90,9 @@ class Policy:
     """Names; `public` stands for everybody."""
     using: str | None
     check: str | None
+    is_permissive: bool
+    """Opens rows, where a restrictive one closes them."""
+    comment: str | None
 
     def holds_for(self, role: str) -> bool:
         """Tell whether it binds a role."""
@@ -101,6 +104,8 @@ class Trigger:
     """An enabled trigger that somebody wrote."""
 
     table: int
+    table_name: str
+    """With its schema, unless that is public."""
     name: str
     definition: str
     function: int
@@ -129,7 +134,9 @@ class Function:
     settings: tuple[str, ...]
     callers: tuple[str, ...]
     """Which of anon and authenticated may call it."""
+    comment: str | None
     source: str
+    """What it does, in lower case and without comments."""
 
     @property
     def setting_of_path(self) -> str | None:
@@ -204,8 +211,8 @@ class Catalog:
     def functions(self) -> dict[int, Function]:
         """Functions outside the platform's schemas, by oid."""
         return {
-            oid: Function(oid, *facts, tuple(settings or ()), tuple(callers), _without_comments(source))
-            for oid, *facts, settings, callers, source in self._read("functions")
+            oid: Function(oid, *facts, tuple(settings or ()), tuple(callers), comment, _without_comments(source))
+            for oid, *facts, settings, callers, comment, source in self._read("functions")
         }
 
     @cached_property
@@ -258,6 +265,12 @@ class Catalog:
         columns = {name for who, oid, verb, name in self._column_privileges if (who, oid, verb) == (role, table.oid, command)}
         return bool(columns) if column is None else column in columns
 
+    def grants(self, *roles: str) -> list[str]:
+        """Return what roles hold on tables, a command each, in whole or on columns."""
+        names = {relation.oid: relation.full_name for relation in self.relations}
+        held = {(role, table, command) for role, table, command, _ in self._column_privileges} | self._table_privileges
+        return sorted(f"{role} {command} {names[table]}" for role, table, command in held if role in roles and table in names)
+
     def checks(self, table: Relation, *columns: str) -> list[str]:
         """Return the definitions of a table's CHECK constraints that name all these columns."""
         return [
@@ -273,9 +286,9 @@ class Catalog:
             for index in self.indexes
         )
 
-    def of_table(self, policies: Iterable[Policy], table: Relation) -> list[Policy]:
-        """Return those policies that stand on a table."""
-        return [policy for policy in policies if policy.table == table.oid]
+    def policies_of(self, table: Relation) -> list[Policy]:
+        """Return the policies that open rows of a table."""
+        return [policy for policy in self.policies if policy.table == table.oid and policy.is_permissive]
 
     def trigger_sources(self, table: int, event: str, *, before: bool | None = None) -> list[str]:
         """Return what the triggers on an event of a table do: each with all functions that it calls.
@@ -387,15 +400,24 @@ _QUERIES = {
             end,
             array(select case role when 0 then 'public' else role::regrole::text end from unnest(polroles) as role),
             pg_get_expr(polqual, polrelid),
-            pg_get_expr(polwithcheck, polrelid)
+            pg_get_expr(polwithcheck, polrelid),
+            polpermissive,
+            obj_description(pg_policy.oid, 'pg_policy')
         from pg_catalog.pg_policy
         join pg_catalog.pg_class on pg_class.oid = polrelid
         join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where polpermissive and {_OURS}
+        where {_OURS}
         order by polrelid, polname""",
     "triggers": """
-        select tgrelid::bigint, tgname::text, pg_get_triggerdef(oid), tgfoid::bigint
+        select
+            tgrelid::bigint,
+            case nspname when 'public' then relname::text else nspname || '.' || relname end,
+            tgname::text,
+             pg_get_triggerdef(pg_trigger.oid),
+            tgfoid::bigint
         from pg_catalog.pg_trigger
+        join pg_catalog.pg_class on pg_class.oid = tgrelid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
         where not tgisinternal and tgparentid = 0 and tgenabled <> 'D'
         order by tgrelid, tgname""",
     "functions": f"""
@@ -412,6 +434,7 @@ _QUERIES = {
                 from unnest(%(clients)s::text[]) as role
                 where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
             ),
+            obj_description(pg_proc.oid, 'pg_proc'),
             case when prosqlbody is null then prosrc else pg_get_functiondef(pg_proc.oid) end
         from pg_catalog.pg_proc
         join pg_catalog.pg_namespace on pg_namespace.oid = pronamespace

@@ -263,7 +263,7 @@ def doubled_title(db: Subject) -> str | None:
 @rule(18)
 def policy_asks_per_row(db: Subject) -> str | None:
     """Policies on messages that compare a column with one call, an index for it, and a rule that keeps the column true."""
-    rules = [f"{policy.using} {policy.check}" for policy in db.catalog.of_table(db.catalog.policies, db.messages.table)]
+    rules = [f"{policy.using} {policy.check}" for policy in db.catalog.policies_of(db.messages.table)]
     if any(re.search(rf"\b{db.sessions.table.name}\b", text) for text in rules):
         return "the policy on messages reads sessions"
     if any(_asks_per_row(text) for text in rules):
@@ -393,7 +393,7 @@ def definer_trusts_the_path(db: Subject) -> str | None:
 @rule(27)
 def profile_made_by_hand(db: Subject) -> str | None:
     """Policies and privileges by which a learner deletes and inserts profiles."""
-    policies = db.catalog.of_table(db.catalog.policies, db.profiles.table)
+    policies = db.catalog.policies_of(db.profiles.table)
     open_ways = [
         command for command in ("insert", "delete")
         if db.catalog.may("authenticated", command, db.profiles.table)
@@ -408,7 +408,7 @@ def visitors_read_everything(db: Subject) -> str | None:
     table, title = db.scenarios.table, db.scenarios["title"]
     openings = [db.scenarios[name] for name in ("initial_message_main", "initial_message_helper")]
     policies = [
-        policy for policy in db.catalog.of_table(db.catalog.policies, table)
+        policy for policy in db.catalog.policies_of(table)
         if policy.command in ("select", "all") and policy.holds_for("anon")
     ]  # fmt: skip
     if any(db.catalog.may("anon", "select", table, opening) for opening in openings) and policies:
@@ -649,7 +649,7 @@ def visitors_call_functions(db: Subject) -> str | None:
 
 
 def _may_update(db: Subject, found: Found, column: str) -> bool:
-    policies = db.catalog.of_table(db.catalog.policies, found.table)
+    policies = db.catalog.policies_of(found.table)
     passes = any(policy.command in ("update", "all") and policy.holds_for("authenticated") for policy in policies)
     return passes and db.catalog.may("authenticated", "update", found.table, found[column])
 
@@ -667,7 +667,7 @@ def learner_forges_messages(db: Subject) -> str | None:
     """INSERT on a message's moment for learners, and a policy that holds them to their own role."""
     rules = [
         policy.check or policy.using or ""
-        for policy in db.catalog.of_table(db.catalog.policies, db.messages.table)
+        for policy in db.catalog.policies_of(db.messages.table)
         if policy.command in ("insert", "all") and policy.holds_for("authenticated")
     ]
     role = db.messages["role"]
@@ -687,7 +687,7 @@ def learner_rewrites_sessions(db: Subject) -> str | None:
     found = [db.sessions[name] for name in ("message_count_main", "started_at") if _may_update(db, db.sessions, name)]
     if db.catalog.may("authenticated", "delete", db.sessions.table) and any(
         policy.command in ("delete", "all") and policy.holds_for("authenticated") and done not in (policy.using or "")
-        for policy in db.catalog.of_table(db.catalog.policies, db.sessions.table)
+        for policy in db.catalog.policies_of(db.sessions.table)
     ):
         found.append("history")
     return f"a learner changes a session's {', '.join(found)}" if found else None
