@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh bench figures audit stop
+.PHONY: help setup run test lab refresh bench figures audit slides stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -58,6 +58,9 @@ figures: setup ## Measure the README's figures and write them there (a few minut
 
 audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 tries things too, and rolls them back
 	@$(VENV)/bin/python -m workbook audit
+
+slides: setup ## Write a slide deck for each chapter to build/slides
+	@$(VENV)/bin/python -m workbook slides
 
 stop: ## Stop the embedded server
 	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from workbook import catalogue, report
+from workbook import catalogue, web
 from workbook.errors import WorkbookError
 from workbook.paths import ROOT
 
@@ -34,7 +34,7 @@ def test_readme_lists_the_issues_as_they_are() -> None:
 def test_report_that_cannot_be_written() -> None:
     # Not even root may make a folder there.
     with pytest.raises(WorkbookError, match=r"^The report cannot be written to /proc/report .+\.$"):
-        report.write_html([], Path("/proc/report"))
+        web.write_report([], Path("/proc/report"))
 
 
 def test_unknown_names_say_what_there_is() -> None:

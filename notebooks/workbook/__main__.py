@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, bench, lab, figures, audit, stop."""
+"""The commands behind make: run, refresh, bench, lab, figures, audit, slides, stop."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from . import report, server
+from . import report, server, web
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
@@ -20,7 +20,7 @@ from .paths import BUILD, ROOT
 def run() -> None:
     """Execute every notebook on fresh databases and write the HTML report."""
     runs = report.execute(report.notebooks())
-    index = report.write_html(runs, BUILD / "html")
+    index = web.write_report(runs, BUILD / "html")
     print(f"The report is at {index}")
     _require_success(runs)
 
@@ -65,6 +65,12 @@ def _require_success(runs: list[report.Executed]) -> None:
     if failed:
         server.require_alive()
         raise WorkbookError(f"{len(failed)} of {len(runs)} notebooks failed: {'; '.join(failed)}; open them with `make lab`.")
+
+
+def slides() -> None:
+    """Write a slide deck for each chapter from the notebooks' stored outputs."""
+    index = web.write_slides(report.chapters(), BUILD / "slides")
+    print(f"The slides are at {index}")
 
 
 def lab() -> None:
@@ -122,11 +128,13 @@ COMMANDS = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures
 def main() -> int:
     """Run the command that the first argument names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbook", description="The schema workbook's commands.")
-    parser.add_argument("command", choices=[*COMMANDS, "audit", "stop"])
+    parser.add_argument("command", choices=[*COMMANDS, "audit", "slides", "stop"])
     command = parser.parse_args().command
     try:
         if command == "audit":
             return audit()
+        elif command == "slides":
+            slides()
         elif command == "stop":
             stop()
         else:

@@ -1,24 +1,19 @@
-"""Running the notebooks, and the HTML report made of them."""
+"""Running the notebooks."""
 
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from subprocess import DEVNULL
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from .catalogue import all_issues
-from .errors import WorkbookError
 from .paths import NOTEBOOKS
 
 CELL_TIMEOUT_S = 900
@@ -43,6 +38,11 @@ def notebooks() -> list[Path]:
 def benchmarks() -> list[Path]:
     """Return the notebooks that measure at the chosen SCALE, and are stored at another than the smallest."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_benchmark_*.ipynb"))
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks that are presented: those of the issues and the benchmarks."""
+    return [path for path in notebooks() if 0 < int(path.name[:2]) < 13]
 
 
 def execute(paths: list[Path]) -> list[Executed]:
@@ -106,87 +106,3 @@ def refresh(runs: list[Executed]) -> None:
                 }
             )
             nbformat.write(run.notebook, run.path)
-
-
-# --- HTML -----------------------------------------------------------------------------------------------------
-
-
-def write_html(runs: list[Executed], folder: Path) -> Path:
-    """Write a page for each notebook and an index that leads to every issue; return the index.
-
-    The pages work from disk and ask nothing of a network.
-
-    Raises:
-        WorkbookError: the folder cannot be written.
-    """
-    exporter = HTMLExporter(
-        template_name="lab",
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        mermaid_js_url="",
-        mermaid_layout_elk_js_url="",
-    )
-    pages = {}
-    for run in runs:
-        resources = {"metadata": {"name": _title(run.notebook)}}
-        html, _ = exporter.from_notebook_node(run.notebook, resources=resources)
-        html = _link_to_pages(_without_outside_scripts(html))
-        pages[run.path.stem] = html.replace("</head>", f"<style>{_style('page')}</style></head>", 1)
-    index = folder / "index.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, html in pages.items():
-            (folder / f"{name}.html").write_text(html)
-        index.write_text(_index(runs, pages))
-    except OSError as error:
-        raise WorkbookError(
-            f"The report cannot be written to {folder} ({error.strerror}); make the folder writable or free some space."
-        ) from None
-    return index
-
-
-def _without_outside_scripts(html: str) -> str:
-    """Drop the one script that nbconvert loads from a network whatever it is told: the drawing of mermaid diagrams."""
-    return re.sub(r'<script type="module">.*?</script>', "", html, flags=re.DOTALL)
-
-
-def _link_to_pages(html: str) -> str:
-    """Point links between notebooks at their pages."""
-    return re.sub(r'href="([\w-]+)\.ipynb', r'href="\1.html', html)
-
-
-def _title(notebook: NotebookNode) -> str:
-    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
-
-
-def _index(runs: list[Executed], pages: dict[str, str]) -> str:
-    chapters = "\n".join(
-        f'<li><a href="{run.path.stem}.html">{escape(_title(run.notebook))}</a>{" – failed" if run.failure else ""}</li>'
-        for run in runs
-    )
-    sections = {
-        int(number): f"{page}.html#{anchor}"
-        for page, html in pages.items()
-        for anchor, number in re.findall(r'<h2 id="((\d+)-[^"]*)"', html)
-    }
-    rows = "\n".join(
-        f"<tr><td>{issue.number}</td><td>{_linked(issue.title, sections.get(issue.number))}</td>"
-        f"<td>{issue.severity}</td><td>{escape(issue.symptom)}</td></tr>"
-        for issue in all_issues()
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Schema workbook</title><style>{_style('index')}</style></head><body><h1>Schema workbook</h1>"
-        f"<p>{len(sections)} of {len(all_issues())} issues so far, each shown, fixed and proved on a real PostgreSQL.</p>"
-        f"<ul>{chapters}</ul><table><thead><tr><th>#</th><th>issue</th><th>severity</th><th>what one sees</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></body></html>"
-    )
-
-
-def _style(name: str) -> str:
-    return (Path(__file__).parent / f"{name}.css").read_text()
-
-
-def _linked(text: str, target: str | None) -> str:
-    return f'<a href="{escape(target)}">{escape(text)}</a>' if target else escape(text)
