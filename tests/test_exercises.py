@@ -39,7 +39,7 @@ MISTAKES = [
     (5, f"delete from messages {OLD}", "there are"),
     (5, f"insert into old_messages select * from messages {OLD}; delete from messages {OLD}", "visible in the archive"),
     (5, f"insert into old_messages select * from messages {OLD}", "PostgreSQL says 23505"),
-    (5, "select from nowhere", "PostgreSQL says 42P01"),
+    (5, "select from nowhere", "refused: 42P01"),
 ]
 
 

@@ -52,6 +52,11 @@ def is_ignored(cell: NotebookNode) -> bool:
 
 @pytest.mark.parametrize("path", report.notebooks(), ids=lambda path: path.stem)
 class TestEveryNotebook:
+    def test_begins_with_its_title(self, path: Path) -> None:
+        first = read(path).cells[0]
+        assert first.cell_type == "markdown"
+        assert first.source.startswith(f"# {path.name[:2]} · ")
+
     def test_is_stored_as_run_from_top_to_bottom(self, path: Path) -> None:
         counts = [cell.execution_count for cell in code_cells(path)]
         assert counts == list(range(1, len(counts) + 1))

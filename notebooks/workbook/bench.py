@@ -265,11 +265,11 @@ def cost(database: Database, statement: str, actor: Actor) -> tuple[float, int]:
         # As a session-wide role: VACUUM runs in no transaction block.
         if actor.role:
             connection.execute(f"set role {actor.role}")
-        (before,) = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
+        ((before,),) = connection.execute("select pg_current_wal_insert_lsn()").fetchall()
         start = time.perf_counter()
         connection.execute(statement)
         took = time.perf_counter() - start
-        (written,) = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchone()
+        ((written,),) = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchall()
     return took, int(written)
 
 

@@ -148,7 +148,8 @@ def claims_against_counts() -> Table:
             sum("double_trouble" in issue.tags for issue in issues),
             sum("new" in issue.tags for issue in issues),
         )
-        rows.append((category.name, *map(_beside, counted, claimed)))
+        issues_said, double_said, new_said = map(_beside, counted, claimed)
+        rows.append((category.name, issues_said, double_said, new_said))
     return Table.of(rows, ["category", "issues", "double_trouble", "new"])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ LIMIT = "#8C8C8C"
 INK = "#222222"
 SEVERITY_COLORS = {"high": "#D55E00", "medium": "#E69F00", "low": "#B8B8B8"}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "text.color": INK,
@@ -38,12 +39,14 @@ class Chart:
     """A finished picture."""
 
     def __init__(self, figure: Figure) -> None:
+        self._title = figure.texts[0].get_text()
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         self._png = buffer.getvalue()
 
-    def _repr_png_(self) -> bytes:
-        return self._png
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        # What a screen reader says in the picture's place.
+        return self._png, {"alt": self._title}
 
     def __repr__(self) -> str:
         return "<chart>"
@@ -133,7 +136,7 @@ def waterfall(title: str, subtitle: str, totals: dict[str, float], unit: str) ->
         unit: what the totals are in.
     """
     names, values = list(totals), list(totals.values())
-    bars = [(names[0], 0.0, values[0], BEFORE, "////")]
+    bars: list[tuple[str, float, float, str, str | None]] = [(names[0], 0.0, values[0], BEFORE, "////")]
     for name, start, end in zip(names[1:], values, values[1:], strict=False):
         bars.append((name, min(start, end), abs(end - start), "#E69F00" if end > start else "#009E73", None))
     bars.append(("all together", 0.0, values[-1], AFTER, None))

@@ -55,8 +55,9 @@ def prove(number: int, before: Database, after: Database) -> Proof:
     Raises:
         AssertionError: it does not show, or is still there.
     """
-    proof = Proof(number, look(number, before), look(number, after))
-    assert proof.before is not None, f"issue {number} does not show on {before.name}, so the check proves nothing"
+    seen = look(number, before)
+    assert seen is not None, f"issue {number} does not show on {before.name}, so the check proves nothing"
+    proof = Proof(number, seen, look(number, after))
     assert proof.after is None, f"issue {number} is still there: {proof.after}"
     _proofs[number] = proof
     return proof

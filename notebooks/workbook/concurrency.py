@@ -50,7 +50,7 @@ class Side:
         self._worker = ThreadPoolExecutor(max_workers=1)
         self.pid = self._connection.info.backend_pid
         self.running: Future | None = None
-        self.step: Step | None = None
+        self.step = Step()
 
     def __call__(self, sql: str, **values: object) -> Step:
         """Send a statement, in this side's transaction, which begins by itself; `:name` works as in `Database.run`."""
@@ -75,7 +75,7 @@ class Side:
         self._worker.shutdown()
         self._connection.close()
 
-    def _send(self, sql: str, values: dict[str, object]) -> str:
+    def _send(self, sql: str, values: dict[str, object]) -> str | None:
         if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._connection.execute("begin")
             assume(self._connection, self._actor)
@@ -85,7 +85,7 @@ class Side:
         rows = cursor.fetchall()
         return str(rows[0][0]) if len(rows) == 1 and len(rows[0]) == 1 else f"{len(rows)} rows"
 
-    def _end(self, command: str) -> str:
+    def _end(self, command: str) -> str | None:
         return self._connection.execute(command).statusmessage
 
 
@@ -113,9 +113,10 @@ class _Stage:
     def _settle(self, side: Side) -> bool:
         """Watch a side until it is done, or waits for another one without a deadlock; return whether it is done."""
         deadline = time.monotonic() + LONGEST_STEP_S
-        while time.monotonic() < deadline:
-            if side.running.done():
-                future, side.running = side.running, None
+        future = side.running
+        while future and time.monotonic() < deadline:
+            if future.done():
+                side.running = None
                 try:
                     side.step.outcome = future.result()
                 except psycopg.Error as error:
@@ -126,13 +127,13 @@ class _Stage:
                 side.step.waited_for = " and ".join(blocker.name for blocker in blockers)
                 # PostgreSQL looks for a deadlock once, this long into a wait: whoever closes a circle later is the victim.
                 time.sleep(2 * DEADLOCK_TIMEOUT_MS / 1000)
-                if not side.running.done():
+                if not future.done():
                     return False
             time.sleep(0.002)
         raise WorkbookError(f"{side.name} neither finished within {LONGEST_STEP_S} s nor waits for another side.")
 
     def _blockers(self, side: Side) -> list[Side]:
-        (pids,) = self.observer.execute("select pg_blocking_pids(%s)", [side.pid]).fetchone()
+        ((pids,),) = self.observer.execute("select pg_blocking_pids(%s)", [side.pid]).fetchall()
         return [other for other in self.sides if other.pid in pids]
 
     def _print(self, side: Side, shown: str) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import count
 from secrets import token_hex
+from typing import Any
 
 import psycopg
 from IPython.display import Markdown
@@ -39,8 +40,8 @@ DATA_SETS = {
 class Refusal:
     """A statement that the database refused."""
 
-    sqlstate: str
-    name: str
+    sqlstate: str | None
+    name: str | None
     """The constraint that refused it, or the message where none did."""
     hint: str | None
 
@@ -61,7 +62,7 @@ class Transaction:
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
 
-    def run(self, sql: str, **values: object) -> Table | str:
+    def run(self, sql: str, **values: object) -> Any:
         """Send a statement; `:name` takes a value given here or, failing that, an id from data/names.csv.
 
         Returns:
@@ -72,7 +73,7 @@ class Transaction:
             return cursor.statusmessage
         return Table.of(cursor.fetchall(), [column.name for column in cursor.description])
 
-    def value(self, sql: str, **values: object) -> object:
+    def value(self, sql: str, **values: object) -> Any:
         """Send a statement and return the one value that it answers with."""
         ((value,),) = send(self._connection, sql, values).fetchall()
         return value
@@ -100,12 +101,12 @@ class Database:
             assume(connection, actor)
             yield Transaction(connection)
 
-    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Table | str:
+    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
         """Send a statement in a transaction of its own; see `Transaction.run`."""
         with self.transaction(actor) as transaction:
             return transaction.run(sql, **values)
 
-    def value(self, sql: str, actor: Actor = OWNER, **values: object) -> object:
+    def value(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
         """Send a statement in a transaction of its own and return the one value that it answers with."""
         with self.transaction(actor) as transaction:
             return transaction.value(sql, **values)
@@ -196,7 +197,7 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
         raise WorkbookError(f"There is no data set {data!r}; take one of {', '.join(DATA_SETS)}.")
     if state not in STATES and not isinstance(state, int):
         raise WorkbookError(f'There is no state {state!r}; take "v1", "proposed" or the number of a fix.')
-    number = STATES[state] if state in STATES else fixes.find(state).number
+    number = fixes.find(state).number if isinstance(state, int) else STATES[state]
     is_kept = number in (*STATES.values(), fixes.all_fixes()[-1].number)
     kept = number if is_kept else number - (number - V1) % TEMPLATE_STEP
     with _clear_errors():
@@ -279,7 +280,8 @@ def _end_run() -> None:
     try:
         for name in _clones:
             drop(name)
-        _guard.close()
+        if _guard:
+            _guard.close()
     except (psycopg.Error, WorkbookError):
         # The server has gone first; the next run sweeps.
         pass
@@ -290,7 +292,7 @@ def _create(template: str | None) -> str:
     name = f"{PREFIX}c_{_this_run()}_{next(_numbers)}"
     _clones.append(name)
     with _maintenance() as connection:
-        (fsync,) = connection.execute("show fsync").fetchone()
+        ((fsync,),) = connection.execute("show fsync").fetchall()
         strategy = "file_copy" if fsync == "off" else "wal_log"
         connection.execute(f'create database "{name}" owner {OWNER_ROLE} template {template or "template0"} strategy {strategy}')
     return name
@@ -352,7 +354,7 @@ def _template(data: str, number: int) -> str:
 
 
 def _exists(connection: psycopg.Connection, name: str) -> bool:
-    (exists,) = connection.execute("select exists (select from pg_catalog.pg_database where datname = %s)", [name]).fetchone()
+    ((exists,),) = connection.execute("select exists (select from pg_catalog.pg_database where datname = %s)", [name]).fetchall()
     return exists
 
 

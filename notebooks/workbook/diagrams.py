@@ -1,6 +1,7 @@
 """Pictures of the schema, drawn from the catalog, and of what its rows go through."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -102,8 +103,8 @@ def entities(title: str, subtitle: str, database: Database, before: Database | N
             is_new = before is not None and not any(mark != "added" for _, mark, _ in rows[table])
             _draw_table(ax, corner, table, rows[table], heights[table], AFTER if is_new else "#555555")
         for table, corner in corners.items():
-            for row, (column, mark, _) in enumerate(rows[table]):
-                for target in (column.refers_to or "").split():
+            for row, (own, mark, _) in enumerate(rows[table]):
+                for target in (own.refers_to or "").split():
                     if target in corners and mark != "removed":
                         _draw_reference(ax, (corner[0], corner[1] + HEAD + ROW * (row + 0.5)), corners[target])
         caption(figure, title, subtitle)
@@ -151,7 +152,7 @@ def _draw_table(
     for row, (column, mark, earlier) in enumerate(rows):
         middle = y + HEAD + ROW * (row + 0.5)
         sign, ink = MARKS[mark]
-        look = {"va": "center", "fontsize": 8.5, "color": ink, "zorder": 4}
+        look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": ink, "zorder": 4}
         weight = "bold" if column.is_key else "normal"
         name = ax.text(x + 0.06, middle, f"{sign}{column.name}", family="DejaVu Sans Mono", fontweight=weight, **look)
         ax.text(

@@ -218,7 +218,7 @@ def _archive(database: Database, attempt: str) -> str | None:
         first = job(attempt)
         app.commit()
         if first.refused:
-            return f"PostgreSQL says {first.refused}, {first.outcome.name}"
+            return f"the job ends with {first.outcome!r}"
         job.commit()
     database.run(attempt)
     left, moved = (database.value(f"select count(*) from {table}", ADMIN) for table in ("messages", "old_messages"))

@@ -94,7 +94,7 @@ def _first_result() -> list[tuple[str, str, str]]:
     took = seconds(lambda: run(cells[: first_rows + 1]))
     run(cells[first_rows + 1 :])
     manager, client = kernels[0]
-    kernel = psutil.Process(manager.provisioner.pid)
+    kernel = psutil.Process(vars(manager.provisioner)["pid"])
     postgres = [psutil.Process(pid) for pid in EmbeddedServer.of_checkout()._processes()]
     weight = sum(process.memory_full_info().pss for process in (kernel, *postgres)) / MB
     client.stop_channels()

@@ -158,7 +158,7 @@ class Applied:
 
 def applied_numbers(connection: psycopg.Connection) -> list[int]:
     """Return the numbers of the fixes that this database has, in order."""
-    (exists,) = connection.execute("select to_regclass('supabase_migrations.schema_migrations') is not null").fetchone()
+    ((exists,),) = connection.execute("select to_regclass('supabase_migrations.schema_migrations') is not null").fetchall()
     if not exists:
         return []
     rows = connection.execute("select version::integer from supabase_migrations.schema_migrations order by 1")
@@ -191,7 +191,7 @@ def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
             }
             connection.execute(body)
             locks = {table: _in_words(mode) for table, mode in connection.execute(_LOCKS_HELD) if table in tables}
-            repaired = dict(
+            repaired: dict[str, int] = dict(
                 connection.execute(
                     "select table_name, count(*) from private.repairs where issue = %s group by 1 order by 1", [fix.number]
                 )

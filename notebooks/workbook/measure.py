@@ -95,7 +95,7 @@ def dead_rows(database: Database, *tables: str) -> int:
             if time.monotonic() > deadline:
                 raise WorkbookError(f"Somebody is connected to {database.name}; disconnect, and measure again.")
             time.sleep(0.01)
-        (dead,) = connection.execute(_DEAD_ROWS, [list(tables)]).fetchone()
+        ((dead,),) = connection.execute(_DEAD_ROWS, [list(tables)]).fetchall()
         return int(dead)
 
 

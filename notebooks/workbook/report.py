@@ -67,8 +67,9 @@ def _execute(paths: list[Path], parallel: int) -> Iterator[Executed]:
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for client in clients:
-                if client.km and client.km.has_kernel:
-                    os.kill(client.km.provisioner.pid, signal.SIGKILL)
+                if client.km and client.km.provisioner and client.km.has_kernel:
+                    # A local kernel's provisioner knows its process.
+                    os.kill(vars(client.km.provisioner)["pid"], signal.SIGKILL)
             raise
 
 

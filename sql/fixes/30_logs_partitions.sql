@@ -54,7 +54,7 @@ revoke insert, update, delete on public.logs from anon, authenticated;
 
 -- Partitions lie in private: one in public could be read there, past the policies of logs.
 create table private.logs_default (like public.logs including defaults including constraints);
-alter table public.logs attach partition private.logs_default default;
+alter table public.logs attach partition private.logs_default default;  -- noqa: PRS
 comment on table private.logs_default is
 'Logs that no month''s partition is for, such as those of a clock that runs ahead. private.ensure_log_partitions() moves each '
 'row out once it makes that row''s month.';

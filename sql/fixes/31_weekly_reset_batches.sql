@@ -92,7 +92,7 @@ begin
     end loop;
 end;
 $$;
-comment on procedure private.run_weekly_reset(integer) is
+comment on procedure private.run_weekly_reset(integer) is  -- noqa: LT01
 'Starts the new week for everybody, in batches that are committed one by one (issue 31).';
 revoke all on procedure private.run_weekly_reset(integer) from public;
 

@@ -55,7 +55,8 @@ comment on trigger sessions_keep_user on public.sessions is
 'A session stays with the learner who started it (B4).';
 
 comment on table public.sessions is
-'One play of a scenario by one learner, open until it is completed or expires. A learner starts, completes and deletes it; all else is the server''s (issue 50).';
+'One play of a scenario by one learner, open until it is completed or expires. A learner starts it, completes it and deletes '
+'it; all else is the server''s (issue 50).';
 comment on column public.sessions.id is
 'The session. It stays as it is: messages refer to it (issue 40).';
 comment on column public.sessions.user_id is

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -32,7 +33,7 @@ class Stage:
 
     def sign_up(self, user: UUID, email: str | None) -> None:
         """Add an account, as the platform does."""
-        users = self.connection.execute("select %s::regclass::text", [users_table(self.db)]).fetchone()[0]
+        users = self.users()
         self.connection.execute(f"insert into {users} (id, email) values (%s, %s)", [user, email])
 
     def write(self, text: str) -> sql.Composed:
@@ -65,9 +66,15 @@ class Stage:
             if self.connection.info.transaction_status != psycopg.pq.TransactionStatus.INERROR:
                 self.connection.execute("reset role")
 
-    def value(self, text: str, *values: object) -> object:
+    def value(self, text: str, *values: object) -> Any:
         """Return the one value that a query of the administrator answers with."""
-        return self.connection.execute(self.write(text), values or None).fetchone()[0]
+        ((value,),) = self.connection.execute(self.write(text), values or None).fetchall()
+        return value
+
+    def users(self) -> str:
+        """Return what the platform's table of accounts is called."""
+        ((name,),) = self.connection.execute("select %s::regclass::text", [users_table(self.db)]).fetchall()
+        return name
 
     def accepts(self, text: str, *values: object, learner: bool = False) -> bool:
         """Try a statement and undo it; tell whether it was taken."""
@@ -178,7 +185,7 @@ def scenarios_have_no_order(on: Stage) -> str | None:
 @probe(42)
 def addresses_differ(on: Stage) -> str | None:
     """Change the address where the learner signs in, and sign somebody up with the same one in capitals."""
-    users = on.connection.execute("select %s::regclass::text", [users_table(on.db)]).fetchone()[0]
+    users = on.users()
     email = f"new-{on.user.hex[:8]}@example.org"
     on.connection.execute(f"update {users} set email = %s where id = %s", [email, on.user])
     if on.value("select {p.email}::text from {profiles} where {p.id} = %s", on.user) != email:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import psycopg
 
@@ -164,10 +165,10 @@ class Catalog:
                 with connection.transaction():
                     self._rows[what] = connection.execute(query, names).fetchall()
             except psycopg.errors.InsufficientPrivilege as error:
-                self._rows[what] = error.diag.message_primary
-        self.database, self.login, self.version = connection.execute(
+                self._rows[what] = error.diag.message_primary or "permission denied"
+        ((self.database, self.login, self.version),) = connection.execute(
             "select current_database()::text, current_user::text, current_setting('server_version')"
-        ).fetchone()
+        ).fetchall()
 
     def _read(self, what: str) -> list[tuple]:
         rows = self._rows[what]
@@ -185,22 +186,22 @@ class Catalog:
         columns: dict[int, dict[str, Column]] = {}
         for relation, *facts in self._read("columns"):
             columns.setdefault(relation, {})[facts[0]] = Column(*facts)
-        return [Relation(*facts, columns.get(facts[0], {})) for facts in self._read("tables")]
+        return [Relation(*(*row, columns.get(row[0], {}))) for row in self._read("tables")]
 
     @cached_property
     def constraints(self) -> list[Constraint]:
         """Constraints of these tables, those of partitions left out."""
-        return [Constraint(*row[:4], tuple(row[4]), *row[5:]) for row in self._read("constraints")]
+        return [Constraint(*_frozen(row)) for row in self._read("constraints")]
 
     @cached_property
     def indexes(self) -> list[Index]:
         """Valid indexes of these tables."""
-        return [Index(*row[:3], tuple(row[3]), *row[4:]) for row in self._read("indexes")]
+        return [Index(*_frozen(row)) for row in self._read("indexes")]
 
     @cached_property
     def policies(self) -> list[Policy]:
         """Policies of these tables."""
-        return [Policy(*row[:3], tuple(row[3]), *row[4:]) for row in self._read("policies")]
+        return [Policy(*_frozen(row)) for row in self._read("policies")]
 
     @cached_property
     def triggers(self) -> list[Trigger]:
@@ -210,10 +211,8 @@ class Catalog:
     @cached_property
     def functions(self) -> dict[int, Function]:
         """Functions outside the platform's schemas, by oid."""
-        return {
-            oid: Function(oid, *facts, tuple(settings or ()), tuple(callers), comment, _without_comments(source))
-            for oid, *facts, settings, callers, comment, source in self._read("functions")
-        }
+        rows = ((*row[:-1], _without_comments(row[-1])) for row in self._read("functions"))
+        return {row[0]: Function(*_frozen(row)) for row in rows}
 
     @cached_property
     def enum_labels(self) -> dict[str, list[str]]:
@@ -319,6 +318,11 @@ class Catalog:
     def plain_functions(self) -> Iterator[Function]:
         """Yield functions that are no trigger functions."""
         return (function for function in self.functions.values() if function.returns != "trigger")
+
+
+def _frozen(row: tuple) -> Iterator[Any]:
+    """Yield a row's values, arrays as tuples."""
+    return (tuple(value) if isinstance(value, list) else value for value in row)
 
 
 def _without_comments(source: str) -> str:
@@ -428,7 +432,7 @@ _QUERIES = {
             format_type(prorettype, null),
             prokind = 'p',
             prosecdef,
-            proconfig,
+            coalesce(proconfig, '{{}}'),
             array(
                 select role
                 from unnest(%(clients)s::text[]) as role

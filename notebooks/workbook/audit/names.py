@@ -1,6 +1,7 @@
 """Which of a database's tables are the five that the issues speak of, also under other names."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -104,7 +105,7 @@ def _columns(name: str, table: Relation, chosen: dict[str, Relation], catalog: C
     return found
 
 
-def _closest(wanted: str, candidates: object) -> str | None:
+def _closest(wanted: str, candidates: Iterable[str]) -> str | None:
     """Return the name that is most like the wanted one, or None where none is close."""
     best, closeness = None, CLOSE_COLUMN
     for candidate in candidates:
