@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh bench figures audit slides stop
+.PHONY: help setup run test lab refresh bench figures audit slides issue stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -10,7 +10,7 @@ RELEASE_18 := 18.6.0
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
-export PG
+export PG TITLE SYMPTOM SEVERITY BEHAVIOUR
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -61,6 +61,9 @@ audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 t
 
 slides: setup ## Write a slide deck for each chapter to build/slides
 	@$(VENV)/bin/python -m workbook slides
+
+issue: setup ## Write the stubs of a new issue: TITLE="…" SYMPTOM="…" SEVERITY=high|medium|low
+	@$(VENV)/bin/python -m workbook issue
 
 stop: ## Stop the embedded server
 	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi

@@ -1,9 +1,11 @@
-"""The commands behind make: run, refresh, bench, lab, figures, audit, slides, stop."""
+"""The commands behind make: run, refresh, bench, lab, figures, audit, slides, issue, stop."""
 
 import argparse
 import os
 import subprocess
 import sys
+from base64 import b64decode
+from collections.abc import Callable
 from contextlib import suppress
 
 from . import report, server, web
@@ -14,7 +16,11 @@ from .catalogue import readme_index
 from .errors import WorkbookError
 from .figures import measure
 from .measure import scale
-from .paths import BUILD, ROOT
+from .paths import BUILD, DATA, ROOT
+from .stubs import add_issue
+
+PICTURE = DATA / "scoreboard.png"
+"""The scoreboard, as the README shows it."""
 
 
 def run() -> None:
@@ -26,10 +32,12 @@ def run() -> None:
 
 
 def refresh() -> None:
-    """Execute every notebook in place but the benchmarks, and write the README's list of issues anew."""
+    """Execute every notebook in place but the benchmarks, and write the README's list of issues and its picture anew."""
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
+    if picture := web.scoreboard(runs):
+        PICTURE.write_bytes(b64decode(picture))
     _require_success(runs)
 
 
@@ -71,6 +79,13 @@ def slides() -> None:
     """Write a slide deck for each chapter from the notebooks' stored outputs."""
     index = web.write_slides(report.chapters(), BUILD / "slides")
     print(f"The slides are at {index}")
+
+
+def issue() -> None:
+    """Write what a new issue begins with, from TITLE, SYMPTOM and SEVERITY."""
+    said = {name: os.environ.get(name.upper(), "") for name in ("title", "symptom", "severity")}
+    for line in add_issue(said["title"], said["symptom"], said["severity"] or "medium"):
+        print(line)
 
 
 def lab() -> None:
@@ -122,25 +137,21 @@ def stop() -> None:
     print("The embedded server is stopped." if stopped else "The embedded server is not running.")
 
 
-COMMANDS = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures": figures}
+WITH_SERVER: dict[str, Callable[[], None]] = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures": figures}
+WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {"audit": audit, "slides": slides, "issue": issue, "stop": stop}
 
 
 def main() -> int:
     """Run the command that the first argument names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbook", description="The schema workbook's commands.")
-    parser.add_argument("command", choices=[*COMMANDS, "audit", "slides", "stop"])
+    parser.add_argument("command", choices=[*WITH_SERVER, *WITHOUT_SERVER])
     command = parser.parse_args().command
     try:
-        if command == "audit":
-            return audit()
-        elif command == "slides":
-            slides()
-        elif command == "stop":
-            stop()
-        else:
-            scale()
-            with server.running():
-                COMMANDS[command]()
+        if command in WITHOUT_SERVER:
+            return WITHOUT_SERVER[command]() or 0
+        scale()
+        with server.running():
+            WITH_SERVER[command]()
     except WorkbookError as error:
         print(error, file=sys.stderr)
         # An audit that finds something ends with 1.

@@ -1,0 +1,146 @@
+"""What a new issue begins with: its row, its fix file, its check, its rule and its section, each to be filled."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from .catalogue import BEYOND_NOTEBOOK, SEVERITIES, all_issues
+from .errors import WorkbookError
+from .paths import ROOT
+
+FIX = """-- {number} · {title}
+-- Locks: say what, how strongly, and for how long.
+-- Repairs: say which rows, and how.
+
+begin;
+
+set local lock_timeout = '5s';
+
+do $$ begin raise exception 'fix {number} is still to be written'; end $$;
+
+commit;
+"""
+
+CHECK = '''
+
+@check({number})
+def {function}(database: Database) -> str | None:
+    """Say in one sentence what is tried, and what must still be possible."""
+    raise NotImplementedError("try the flaw of issue {number}, and return what was seen of it, or None")
+'''
+
+RULE = '''
+
+@rule({number})
+def {function}(db: Subject) -> str | None:
+    """Say where in the catalog the flaw shows."""
+    raise OnlyBehaviour("nobody has written this rule yet")
+'''
+
+SECTION = [
+    (
+        "markdown",
+        "## {number} · {title}\n\n### Problem\nWhat breaks, and for whom, in eighty words at the most.\n\n"
+        "### Evidence\nSay what the next cell shows.",
+    ),
+    ("code", 'v1 = wb.clone("v1")'),
+    ("markdown", "### Fix\nSay what it does. It meets the rows that break rules."),
+    ("code", 'dirty = wb.clone({before}, data="dirty")\ndirty.apply({number})'),
+    ("markdown", "### Proof\nThe same statements again, and what must still be allowed."),
+    ("code", 'wb.prove({number}, wb.clone("v1"), wb.clone({number}))'),
+    ("markdown", "### Cost and limits\n- What it locks and costs, and when not to use it."),
+]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The files of a checkout that an issue has a part in."""
+
+    root: Path
+
+    @property
+    def rows(self) -> Path:
+        return self.root / "data" / "beyond.csv"
+
+    @property
+    def checks(self) -> Path:
+        return self.root / "notebooks" / "workbook" / "checks.py"
+
+    @property
+    def rules(self) -> Path:
+        return self.root / "notebooks" / "workbook" / "audit" / "rules.py"
+
+    @property
+    def notebook(self) -> Path:
+        return self.root / "notebooks" / f"{BEYOND_NOTEBOOK}.ipynb"
+
+
+def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = ROOT) -> list[str]:
+    """Write the stubs of a new issue with the next free number; each fails its tests until it is filled.
+
+    Args:
+        title: what the issue is called.
+        symptom: what somebody sees when it bites, in one line.
+        severity: high, medium or low.
+        root: the checkout.
+
+    Returns:
+        What to do next, a line for each file.
+
+    Raises:
+        WorkbookError: an argument is missing or wrong, or the fix file exists already; nothing is written.
+    """
+    if not title.strip() or not symptom.strip() or severity not in SEVERITIES:
+        raise WorkbookError(
+            f'Say what it is: make issue TITLE="A title" SYMPTOM="What one sees" SEVERITY={"|".join(SEVERITIES)}.'
+        )
+    place = _Place(root)
+    with open(place.rows, newline="") as file:
+        rows = list(csv.DictReader(file))
+    number = int(rows[-1]["number"]) + 1
+    words = re.findall(r"[a-z0-9]+", title.lower())
+    slug = "_".join(words[:4])
+    fix = root / "sql" / "fixes" / f"{number}_{slug}.sql"
+    if not slug or slug[0].isdigit() or list(fix.parent.glob(f"{number}_*.sql")):
+        raise WorkbookError(
+            f"There can be no new fix {fix.name}: begin the title with a word, or remove the file that has the number."
+        )
+    texts = {
+        "number": number,
+        "before": number - 1,
+        "title": f"B{number - len(all_issues())} · {title}",
+        "function": slug,
+    }
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\n").writerow([number, texts["title"], rows[-1]["category"], severity, "", symptom, ""])
+    with open(place.rows, "a") as file:
+        file.write(row.getvalue())
+    fix.write_text(FIX.format(**texts))
+    for path, stub in ((place.checks, CHECK), (place.rules, RULE)):
+        with open(path, "a") as file:
+            file.write(stub.format(**texts))
+    _add_section(place.notebook, texts)
+    shown = [path.relative_to(root).as_posix() for path in (fix, place.checks, place.rules, place.notebook)]
+    return [
+        f"Issue {number} is in data/beyond.csv. Now, in this order:",
+        f"1. {shown[1]}: the check, which has to see the flaw on v1",
+        f"2. {shown[3]}: the section; `make lab` to write it",
+        f"3. {shown[0]}: the fix",
+        f"4. {shown[2]}: the audit's rule",
+        "5. `make refresh` for the stored outputs and the README's index, and `make test`",
+    ]
+
+
+def _add_section(path: Path, texts: dict[str, object]) -> None:
+    """Put the section before the notebook's summary."""
+    notebook = nbformat.read(path, as_version=4)
+    summary = next(place for place, cell in enumerate(notebook.cells) if cell.source.startswith("## Summary"))
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    notebook.cells[summary:summary] = [make[kind](source.format(**texts)) for kind, source in SECTION]
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place:03}"
+    nbformat.write(notebook, path)
