@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import workbook as wb
@@ -113,6 +114,25 @@ class TestOtherDatabases:
         # v1's functions still have the old names in them, so they are nobody's jobs any more.
         assert set(numbers(report, UNCHECKED)) <= {11, 22, 32, 45}
 
+    def test_with_names_in_camel_case(self) -> None:
+        database = wb.clone("v1", "empty")
+        database.run(
+            """
+            alter table public.sessions rename column completed_at to "completedAt";
+            alter table public.sessions rename column is_completed to "isCompleted";
+            alter table public.sessions add check ("isCompleted" = ("completedAt" is not null));
+            create or replace function public.calculate_session_duration() returns trigger language plpgsql as $$ begin
+                if new."isCompleted" then new."completedAt" := now(); end if;
+                return new;
+            end $$;
+            create trigger complete before insert on public.sessions
+                for each row execute function public.calculate_session_duration()""",
+            wb.ADMIN,
+        )
+        report = audit(database.url)
+        assert report.tables["sessions"] == "public.sessions (is_completed is isCompleted, completed_at is completedAt)"
+        assert 1 in numbers(report, ABSENT)
+
     def test_without_these_tables(self) -> None:
         database = wb.clone("v1", "empty")
         database.run("drop schema public cascade; create schema public; create table public.invoices (id integer)", wb.ADMIN)
@@ -176,7 +196,11 @@ class TestSafety:
 
 class TestCommand:
     @pytest.fixture
-    def run(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> Callable[..., tuple[int, str, str]]:
+        monkeypatch.setattr("workbook.__main__.BUILD", tmp_path)
+
         def call(**environment: str) -> tuple[int, str, str]:
             monkeypatch.delenv("DATABASE_URL", raising=False)
             for name, value in environment.items():
@@ -201,7 +225,7 @@ class TestCommand:
         status, out, err = run(DATABASE_URL=url)
         assert (status, out, err.count("\n")) == (2, "", 1)
 
-    def test_files(self, tmp_path) -> None:
+    def test_files(self, tmp_path: Path) -> None:
         report = audit(wb.clone("v1").url)
         html, written = write(report, tmp_path)
         assert json.loads(written.read_text())["findings"][2]["verdict"] == FOUND

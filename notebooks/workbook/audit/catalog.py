@@ -137,7 +137,7 @@ class Function:
     """Which of anon and authenticated may call it."""
     comment: str | None
     source: str
-    """What it does, in lower case and without comments."""
+    """What it does, in lower case, without comments and without quotes around names."""
 
     @property
     def setting_of_path(self) -> str | None:
@@ -211,7 +211,7 @@ class Catalog:
     @cached_property
     def functions(self) -> dict[int, Function]:
         """Functions outside the platform's schemas, by oid."""
-        rows = ((*row[:-1], _without_comments(row[-1])) for row in self._read("functions"))
+        rows = ((*row[:-1], _plain(row[-1])) for row in self._read("functions"))
         return {row[0]: Function(*_frozen(row)) for row in rows}
 
     @cached_property
@@ -325,8 +325,9 @@ def _frozen(row: tuple) -> Iterator[Any]:
     return (tuple(value) if isinstance(value, list) else value for value in row)
 
 
-def _without_comments(source: str) -> str:
-    return re.sub(r"--[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL).lower()
+def _plain(source: str) -> str:
+    """Return a function's text in lower case, without comments and without the quotes around names."""
+    return re.sub(r"--[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL).lower().replace('"', "")
 
 
 _OURS = "not (nspname = any (%(platform)s) or nspname ~ '^pg_' or nspname = 'information_schema')"

@@ -55,6 +55,10 @@ class Found:
             raise NotSeen(f"{self.table.full_name} has no column like {column}")
         return self.columns[column]
 
+    def word(self, column: str) -> str:
+        """Return what a column is called in the text of functions, which is read in lower case and without quotes."""
+        return self[column].lower()
+
     def has(self, column: str) -> bool:
         """Tell whether there is a column like it."""
         return column in self.columns

@@ -40,7 +40,7 @@ class Subject:
     def jobs(self) -> list[Function]:
         """Return the maintenance functions: callable, no triggers, and deleting sessions or logs or ending weeks."""
         targets = [found.table.name for name, found in self.tables.items() if name in ("sessions", "logs")]
-        deletes = "|".join(rf"delete\s+from\s+(?:\w+\.)?{re.escape(name)}\b" for name in targets)
+        deletes = "|".join(rf"delete\s+from\s+(?:\w+\.)?{re.escape(name.lower())}\b" for name in targets)
         found = []
         for function in self.catalog.plain_functions():
             source = self.catalog.reach(function.oid)
@@ -51,7 +51,7 @@ class Subject:
         return found
 
     def _ends_weeks(self, source: str) -> bool:
-        return "profiles" in self.tables and re.search(rf"{self.profiles['week_reset_date']}\s*=", source) is not None
+        return "profiles" in self.tables and re.search(rf"{self.profiles.word('week_reset_date')}\s*=", source) is not None
 
     def exposed(self) -> set[str]:
         """Return the schemas that hold the five tables: those that the API serves."""
@@ -80,7 +80,7 @@ def completion_without_moment(db: Subject) -> str | None:
     done, moment = db.sessions["is_completed"], db.sessions["completed_at"]
     for event in ("UPDATE", "INSERT"):
         sources = db.catalog.trigger_sources(db.sessions.table.oid, event, before=True)
-        if not any(re.search(rf"new\.{moment}\s*:?=", source) for source in sources):
+        if not any(re.search(rf"new\.{moment.lower()}\s*:?=", source) for source in sources):
             return f"no trigger sets {moment} on {event.lower()}"
     return None if db.catalog.checks(db.sessions.table, done, moment) else f"no constraint ties {moment} to {done}"
 
@@ -91,7 +91,7 @@ def week_not_aligned(db: Subject) -> str | None:
     column = db.profiles["week_reset_date"]
     writers = [
         function for function in db.catalog.functions.values()
-        if column in function.source and re.search(r"\b(insert\s+into|update)\b", function.source)
+        if column.lower() in function.source and re.search(r"\b(insert\s+into|update)\b", function.source)
     ]  # fmt: skip
     if not writers:
         raise NotSeen(f"no function here sets {column}")
@@ -110,7 +110,7 @@ def message_after_completion(db: Subject) -> str | None:
     """A BEFORE INSERT trigger on messages that reads the session's completion, and locks the session."""
     guards = [
         source for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT", before=True)
-        if db.sessions["is_completed"] in source
+        if db.sessions.word("is_completed") in source
     ]  # fmt: skip
     if not guards:
         return "no trigger asks whether the session is completed"
@@ -165,7 +165,7 @@ def impossible_times_and_counts(db: Subject) -> str | None:
 def _completion_counters(db: Subject, counter: str) -> list[str]:
     events = ("INSERT", "UPDATE", "DELETE")
     sources = [source for event in events for source in db.catalog.trigger_sources(db.sessions.table.oid, event)]
-    return [source for source in sources if re.search(rf"\b{counter}\s*=", source)]
+    return [source for source in sources if re.search(rf"\b{counter.lower()}\s*=", source)]
 
 
 @rule(9)
@@ -186,7 +186,7 @@ def week_counts_wrong(db: Subject) -> str | None:
         return f"no trigger keeps {counter}"
     if any(re.search(r"\bcount\s*\(", source) for source in counters):
         return "the week is counted from the rows, so deleting a session frees a place"
-    if not any(re.search(rf"\b{db.profiles['week_reset_date']}\s*=", source) for source in counters):
+    if not any(re.search(rf"\b{db.profiles.word('week_reset_date')}\s*=", source) for source in counters):
         return "the counting does not see that a week is over"
     raise OnlyBehaviour(f"a trigger keeps {counter}")
 
@@ -196,7 +196,7 @@ def message_not_counted(db: Subject) -> str | None:
     """A counter that raises an error at a kind of chat that it does not know."""
     counters = [
         source for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
-        if db.sessions["message_count_main"] in source
+        if db.sessions.word("message_count_main") in source
     ]  # fmt: skip
     if not counters:
         return "no trigger counts messages"
@@ -274,7 +274,7 @@ def policy_asks_per_row(db: Subject) -> str | None:
     keys = [constraint for constraint in db.catalog.constraints if constraint.table == db.messages.table.oid]
     follows = any(set(key.columns) == {user, db.messages["session_id"]} and key.type == "f" for key in keys)
     setters = db.catalog.trigger_sources(db.messages.table.oid, "INSERT", before=True)
-    sets = any(re.search(rf"new\.{user}\s*:?=", source) for source in setters)
+    sets = any(re.search(rf"new\.{user.lower()}\s*:?=", source) for source in setters)
     return None if follows or sets else f"nothing keeps a message's {user} the session's"
 
 
@@ -311,7 +311,7 @@ def counting_touches_indexes(db: Subject) -> str | None:
     changed = re.compile(r"\b(\w+)\s*=\s*(?:now\s*\(|clock_timestamp\s*\(|current_timestamp|\1\s*\+)")
     counters = [
         source for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
-        if db.sessions["message_count_main"] in source
+        if db.sessions.word("message_count_main") in source
     ]  # fmt: skip
     if not counters:
         raise NotSeen("no trigger counts messages")
@@ -319,7 +319,7 @@ def counting_touches_indexes(db: Subject) -> str | None:
     touched = [
         index.name for index in db.catalog.indexes
         if index.table == db.sessions.table.oid
-        and written & ({*index.columns} | set(re.findall(r"\w+", index.predicate or "")))
+        and written & ({column.lower() for column in index.columns} | set(re.findall(r"\w+", index.predicate or "")))
     ]  # fmt: skip
     return f"every message writes to {touched[0]}" if touched else None
 
@@ -348,7 +348,7 @@ def users_table(db: Subject) -> int:
         return keys[0].target
     writers = [
         trigger.table for trigger in db.catalog.triggers
-        if re.search(rf"insert\s+into\s+(?:\w+\.)?{db.profiles.table.name}\b", db.catalog.reach(trigger.function))
+        if re.search(rf"insert\s+into\s+(?:\w+\.)?{db.profiles.table.name.lower()}\b", db.catalog.reach(trigger.function))
     ]  # fmt: skip
     if not writers:
         raise NotSeen(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
@@ -361,7 +361,7 @@ def profile_without_address(db: Subject) -> str | None:
     column = db.profiles["email"]
     sources = db.catalog.checks(db.profiles.table, column)
     sources += [source for source in db.catalog.trigger_sources(users_table(db), "INSERT") if "raise" in source]
-    if not any(column in source for source in sources):
+    if not any(column.lower() in source.lower() for source in sources):
         return f"nothing looks at {column} when somebody signs up"
     if not any(re.search(r"trim\s*\(|\\s|\[:space:\]|@", source, re.IGNORECASE) for source in sources):
         return "a blank address is taken"
@@ -469,7 +469,7 @@ def _returns(db: Subject, name: str) -> str:
 @rule(33)
 def messages_are_kept_for_ever(db: Subject) -> str | None:
     """A function that takes old messages out of the table and puts them into another."""
-    takes = re.compile(rf"delete\s+from\s+(?:\w+\.)?{db.messages.table.name}\b")
+    takes = re.compile(rf"delete\s+from\s+(?:\w+\.)?{db.messages.table.name.lower()}\b")
     movers = [
         source for source in map(db.catalog.reach, (function.oid for function in db.catalog.plain_functions()))
         if takes.search(source) and re.search(r"insert\s+into\s+[\w.]*archive", source)
@@ -521,7 +521,7 @@ def message_is_rewritten(db: Subject) -> str | None:
         return None
     if not guards:
         return "no trigger refuses to rewrite a message"
-    if any("deleted_at" in source and db.messages["content"] not in source for source in guards):
+    if any("deleted_at" in source and db.messages.word("content") not in source for source in guards):
         return "a message is rewritten while it is deleted"
     raise OnlyBehaviour("a trigger watches over updates")
 
@@ -583,7 +583,7 @@ def scenario_not_indexed(db: Subject) -> str | None:
 def addresses_differ(db: Subject) -> str | None:
     """A trigger that carries a changed address over, and an index that keeps it unique."""
     sources = db.catalog.trigger_sources(users_table(db), "UPDATE")
-    if not any(db.profiles["email"] in source for source in sources):
+    if not any(db.profiles.word("email") in source for source in sources):
         return "the profile keeps the old address"
     unique = [
         index for index in db.catalog.indexes
