@@ -100,6 +100,10 @@ def refresh(runs: list[Executed]) -> None:
     """Store the new outputs in the notebooks that ran through."""
     for run in runs:
         if run.failure is None:
+            for cell in run.notebook.cells:
+                if cell.cell_type == "code":
+                    # A progress bar is no result.
+                    cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             run.notebook.metadata = nbformat.from_dict(
                 {
                     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
