@@ -307,7 +307,8 @@ def _template_version() -> str:
             *SQL.glob("v1/*.sql"),
             *SQL.glob("proposed/*.sql"),
             *SQL.glob("fixes/*.sql"),
-            *DATA.glob("*.*"),
+            *DATA.glob("*.csv"),
+            *DATA.glob("*.sql"),
         ]
     ):
         digest.update(path.name.encode() + path.read_bytes())
