@@ -1,6 +1,7 @@
 """The audit: what it says of v1, of the review's own statements, of v2, and of databases that are none of these."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import workbook as wb
 from helpers import is_one_sentence
 from workbook.__main__ import main
-from workbook.audit import ABSENT, FOUND, UNCHECKED, Report, audit
+from workbook.audit import ABSENT, FOUND, UNCHECKED, Report, _examine, _try, audit
 from workbook.audit.behaviour import PROBES, stage
 from workbook.audit.catalog import Catalog, NotSeen
 from workbook.audit.names import find_tables
@@ -49,7 +50,7 @@ class TestVerdicts:
     def test_v2_has_none(self) -> None:
         report = audit(wb.clone(V2).url)
         assert numbers(report, FOUND) == []
-        assert numbers(report, UNCHECKED) == sorted(PROBES)
+        assert set(numbers(report, UNCHECKED)) < set(PROBES)
         assert report.status == 0
 
     def test_v2_has_none_that_only_behaviour_shows(self) -> None:
@@ -87,6 +88,86 @@ class TestVerdicts:
         database = wb.clone("v1")
         with database.connect() as connection, stage(connection, subject(database)) as on:
             assert PROBES[number](on) is not None
+
+
+BREAKS = [
+    (1, "drop trigger sessions_completion on sessions"),
+    (1, "alter table sessions drop constraint {sessions:completed_at}"),
+    (3, "drop trigger messages_open_session on messages"),
+    (4, "drop table message_chunks cascade"),
+    (5, "alter table sessions add created_at timestamptz not null default now()"),
+    (8, "alter table sessions drop constraint {sessions:message_count_main}"),
+    (9, "drop trigger sessions_count_completed on sessions"),
+    (12, "alter table sessions drop constraint {sessions:duration_seconds}"),
+    (15, "alter table messages drop constraint {messages:content}"),
+    (
+        15,
+        "alter table messages drop constraint {messages:content}; alter table messages add check (length(content) < 1000000000)",
+    ),
+    (16, "alter table scenarios drop constraint {scenarios:emoji}"),
+    (18, "alter policy messages_select_own on messages using (user_id = auth.uid())"),
+    (18, "alter table messages disable row level security"),
+    (18, "drop index messages_user_id_sent_at_idx"),
+    (18, "drop index messages_user_id_sent_at_idx; create index on messages (user_id) where role = 'user'"),
+    (22, "create index on sessions (updated_at)"),
+    (22, "create index on sessions (scenario_id) include (message_count_main)"),
+    (24, "grant update on logs to authenticated"),
+    (26, "alter function private.retire_profile() reset search_path"),
+    (26, "alter function private.retire_profile() set search_path = pg_temp, public"),
+    (26, "grant create on schema public to anon; alter function private.retire_profile() set search_path = public, pg_temp"),
+    (27, "alter table profiles disable row level security; grant insert on profiles to authenticated"),
+    (28, "grant select on scenarios to anon"),
+    (28, "alter policy scenarios_select_active_anon on scenarios using (true)"),
+    (28, "create view openings as select initial_message_main as hello from scenarios; grant select on openings to anon"),
+    (30, "grant select on private.logs_default to anon; grant usage on schema private to anon"),
+    (33, "alter table messages_archive rename to elsewhere"),
+    (37, "drop trigger messages_immutable on messages"),
+    (42, "drop trigger users_sync_profile_email on auth.users"),
+    (43, "drop trigger messages_count on messages"),
+    (46, "alter table messages drop constraint messages_client_message_id_unique"),
+    (46, "revoke insert (client_message_id) on messages from authenticated"),
+    (47, "grant execute on function delete_old_logs() to anon"),
+    (47, "create schema api; grant usage on schema api to anon; create function api.f() returns int language sql as 'select 1'"),
+    (48, "grant update on profiles to authenticated; alter table profiles disable row level security"),
+    (
+        49,
+        "alter policy messages_insert_own on messages"
+        " with check (user_id = (select auth.uid()) and role in ('user', 'assistant'))",
+    ),
+    (49, "grant insert (sent_at) on messages to authenticated"),
+    (49, "alter table messages disable row level security"),
+    (50, "grant update (last_activity_at) on sessions to authenticated"),
+    (50, "alter policy sessions_delete_own on sessions using (user_id = (select auth.uid()) and is_completed)"),
+    (51, "alter policy logs_select_own on logs using (user_id = (auth.jwt() ->> 'sub')::uuid)"),
+    (51, "alter policy logs_select_own on logs using (user_id = current_setting('request.jwt.claim.sub')::uuid)"),
+    (52, "create index on sessions (scenario_id, is_completed)"),
+    (52, "create index on logs (level)"),
+    (53, "grant truncate on logs to authenticated"),
+    (53, "grant references on logs to anon"),
+    (53, "alter table sessions disable row level security"),
+]
+"""Ways back from v2 to a flaw; `{table:column}` stands for the CHECK constraints of a table that name a column."""
+
+
+@pytest.mark.parametrize("number, statement", BREAKS)
+def test_break_is_noticed(number: int, statement: str) -> None:
+    database = wb.clone(V2)
+    with database.connect() as connection:
+        for found in re.findall(r"alter table (\w+) drop constraint \{\w+:(\w+)\}", statement):
+            table, column = found
+            names = connection.execute(
+                "select quote_ident(conname) from pg_constraint"
+                " join pg_attribute on attrelid = conrelid and attnum = any (conkey)"
+                " where conrelid = %s::regclass and contype = 'c' and attname = %s",
+                [f"public.{table}", column],
+            ).fetchall()
+            assert names
+            drop = "; ".join(f"alter table {table} drop constraint {name}" for (name,) in names)
+            statement = statement.replace(f"alter table {table} drop constraint {{{table}:{column}}}", drop)
+        connection.execute(statement)
+    finding = _examine(number, subject(database))
+    with database.connect() as connection:
+        assert _try(finding, connection, subject(database)).verdict == FOUND
 
 
 RENAMED = """
@@ -166,7 +247,7 @@ class TestOtherDatabases:
         database = wb.clone("v1")
         catalog = subject(database).catalog
         catalog.roles = set()
-        with pytest.raises(NotSeen, match="no role authenticated"):
+        with pytest.raises(NotSeen, match="there is no role"):
             RULES[48](Subject(catalog, find_tables(catalog)))
 
     def test_that_cannot_be_reached(self) -> None:

@@ -153,8 +153,8 @@ def _examine(number: int, subject: Subject) -> Finding:
 
 
 def _try(finding: Finding, connection: psycopg.Connection, subject: Subject) -> Finding:
-    """Replace a finding that only behaviour can decide by what trying shows."""
-    if finding.verdict != UNCHECKED or finding.number not in PROBES:
+    """Replace what the catalog says by what trying shows, unless it has found the flaw already."""
+    if finding.verdict == FOUND or finding.number not in PROBES:
         return finding
     try:
         with connection.transaction(force_rollback=True):
@@ -164,6 +164,8 @@ def _try(finding: Finding, connection: psycopg.Connection, subject: Subject) -> 
                 seen = PROBES[finding.number](on)
     except (psycopg.Error, NotSeen) as error:
         reason = (error.diag.message_primary or str(error)) if isinstance(error, psycopg.Error) else str(error)
+        if finding.verdict == ABSENT:
+            return finding
         return _finding(finding.number, UNCHECKED, f"it could not be tried: {reason}")
     return _finding(finding.number, FOUND if seen else ABSENT, seen or "")
 

@@ -113,6 +113,34 @@ MESSAGE = "insert into {messages} ({m.session_id}, {m.role}, {m.chat_type}, {m.c
 COMPLETE = "update {sessions} set {s.is_completed} = true where {s.id} = %s"
 
 
+@probe(1)
+def completion_without_moment(on: Stage) -> str | None:
+    """Complete the session by update, and insert one that is completed already: both have their moment."""
+    on.run(COMPLETE, on.session)
+    if on.value("select {s.completed_at} is null from {sessions} where {s.id} = %s", on.session):
+        return "a completed session without a moment"
+    opened = "insert into {sessions} ({s.user_id}, {s.scenario_id}, {s.is_completed})"
+    if not on.accepts(
+        f"{opened} select {{s.user_id}}, {{s.scenario_id}}, true from {{sessions}} where {{s.id}} = %s", on.session
+    ):
+        return "an inserted completion is refused, not dated"
+    open_with_moment = "update {sessions} set {s.completed_at} = null where {s.id} = %s"
+    return "a completed session may lose its moment" if on.accepts(open_with_moment, on.session) else None
+
+
+@probe(2)
+def week_not_aligned(on: Stage) -> str | None:
+    """Sign somebody up from New York: their week ends on a Monday, 00:00 UTC."""
+    on.connection.execute("set local timezone = 'America/New_York'")
+    user = uuid4()
+    on.sign_up(user, f"audit-{user.hex[:8]}@example.org")
+    is_aligned = (
+        "select {p.week_reset_date} = (date_trunc('week', now() at time zone 'UTC') + interval '7 days') at time zone 'UTC'"
+        " from {profiles} where {p.id} = %s"
+    )
+    return None if on.value(is_aligned, user) else "a week ends at another moment than Monday 00:00 UTC"
+
+
 @probe(3)
 def message_after_completion(on: Stage) -> str | None:
     """Complete the session and send a message; before, one must be taken."""
@@ -120,6 +148,22 @@ def message_after_completion(on: Stage) -> str | None:
         return "a learner cannot write into an open session"
     on.run(COMPLETE, on.session)
     return "a message enters a completed session" if on.accepts(MESSAGE, on.session, learner=True) else None
+
+
+@probe(8)
+def impossible_times_and_counts(on: Stage) -> str | None:
+    """Complete a session before it began, and give it -3 messages."""
+    changes = {
+        "an end before the start": "{s.is_completed} = true, {s.completed_at} = {s.started_at} - interval '1 minute'",
+        "-3 main messages": "{s.message_count_main} = -3",
+        "-3 helper messages": "{s.message_count_helper} = -3",
+    }
+    taken = [
+        what
+        for what, change in changes.items()
+        if on.accepts(f"update {{sessions}} set {change} where {{s.id}} = %s", on.session)
+    ]
+    return f"accepted: {', '.join(taken)}" if taken else None
 
 
 @probe(9)
@@ -147,6 +191,32 @@ def week_counts_wrong(on: Stage) -> str | None:
     return None if on.value(count, on.user) == 1 else "deleting a session frees a place in the week"
 
 
+@probe(15)
+def message_too_long(on: Stage) -> str | None:
+    """Send a million characters, and an ordinary sentence, which must be taken."""
+    if on.accepts(MESSAGE.replace("'Ja, gern.'", "repeat('x', 1000000)"), on.session):
+        return "a message of a million characters"
+    return None if on.accepts(MESSAGE, on.session) else "an ordinary message is refused"
+
+
+@probe(16)
+def emoji_of_any_size(on: Stage) -> str | None:
+    """Give a scenario no emoji, a novel, and two long real ones, which must be taken."""
+    change = "update {scenarios} set {c.emoji} = %s where {c.id} = (select min({c.id}) from {scenarios})"
+    if any(on.accepts(change, emoji) for emoji in ("", "🛒" * 1000)):
+        return "an emoji column takes a novel or nothing"
+    real = [emoji for emoji in ("👨‍👩‍👧‍👦", "🧑🏿‍❤️‍💋‍🧑🏿") if not on.accepts(change, emoji)]
+    return f"real emoji are refused: {' '.join(real)}" if real else None
+
+
+@probe(17)
+def doubled_title(on: Stage) -> str | None:
+    """Give all scenarios one title."""
+    if on.value("select count(*) < 2 from {scenarios}"):
+        raise NotSeen("there are less than two scenarios")
+    return "two scenarios with one title" if on.accepts("update {scenarios} set {c.title} = 'Audit'") else None
+
+
 @probe(25)
 def profile_without_address(on: Stage) -> str | None:
     """Sign somebody up with no address, an empty one and a blank one."""
@@ -161,13 +231,29 @@ def profile_without_address(on: Stage) -> str | None:
     return f"a profile with an address that is {' or '.join(taken)}" if taken else None
 
 
+@probe(35)
+def deletion_takes_history(on: Stage) -> str | None:
+    """Delete the account: its messages stay."""
+    on.run(MESSAGE, on.session)
+    try:
+        with on.connection.transaction():
+            on.connection.execute(f"delete from {on.users()} where id = %s", [on.user])
+    except psycopg.Error:
+        return "an account with history cannot be deleted"
+    left = on.value("select count(*) from {messages} where {m.session_id} = %s", on.session)
+    return None if left else "deleting an account deletes its history"
+
+
 @probe(37)
 def message_is_rewritten(on: Stage) -> str | None:
-    """Rewrite a message, also while it is deleted."""
+    """Rewrite a message, say that another spoke, date it back; also while it is deleted."""
     on.run(MESSAGE, on.session)
     change = "update {messages} set {m.content} = 'Nein.' where {m.session_id} = %s"
-    if on.accepts(change, on.session):
-        return "the service role rewrites a message"
+    date = next((name for name in ("sent_at", "timestamp") if on.db.messages.has(name)), "created_at")
+    others = ("{m.role} = 'assistant'", f"{{m.{date}}} = {{m.{date}}} - interval '1 day'")
+    for text in (change, *(change.replace("{m.content} = 'Nein.'", other) for other in others)):
+        if on.accepts(text, on.session):
+            return "the service role rewrites a message"
     if on.db.messages.has("deleted_at") and on.accepts(change.replace(" where", ", {m.deleted_at} = now() where"), on.session):
         return "a message is rewritten while it is deleted"
     return None

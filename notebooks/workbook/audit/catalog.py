@@ -45,6 +45,8 @@ class Relation:
     kind: str
     """r for a table, p for a partitioned one, v for a view, m for a materialized one."""
     comment: str | None
+    has_rls: bool
+    """Whether row-level security is on."""
     columns: dict[str, Column]
 
     @property
@@ -78,6 +80,19 @@ class Index:
     definition: str
     unique: bool
     predicate: str | None
+
+    def covers(self, columns: tuple[str, ...]) -> bool:
+        """Tell whether it holds all rows, but for those where one of the columns is null or a flag is not set."""
+        if self.predicate is None:
+            return True
+        named = re.fullmatch(r"\(?(\w+)(?: IS NOT NULL| = true)?\)?", self.predicate)
+        return named is not None and (named[1] in columns or "NULL" not in self.predicate)
+
+    @property
+    def words(self) -> set[str]:
+        """All names in it, in lower case: its columns, those it includes, and those of its expressions and predicate."""
+        _, _, body = self.definition.partition(" USING ")
+        return set(re.findall(r"\w+", body.lower()))
 
 
 @dataclass(frozen=True)
@@ -251,6 +266,10 @@ class Catalog:
         found = self._read("migration history")
         return (found[0][0] or "") if found else None
 
+    def holds(self, role: str, command: str, oid: int) -> bool:
+        """Tell whether a role holds a privilege on a whole table, by its oid."""
+        return (role, oid, command) in self._table_privileges
+
     def may(self, role: str, command: str, table: Relation, column: str | None = None) -> bool:
         """Tell whether a role holds a privilege on a table, or on one of its columns.
 
@@ -279,11 +298,36 @@ class Catalog:
         ]
 
     def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
-        """Tell whether an index of the whole table begins with these columns."""
+        """Tell whether an index begins with these columns, and leaves out no rows but those without a value in one."""
         return any(
-            index.table == table.oid and index.method == method and index.columns[: len(columns)] == columns
+            index.table == table.oid
+            and index.method == method
+            and index.columns[: len(columns)] == columns
+            and index.covers(columns)
             for index in self.indexes
         )
+
+    def opens(self, table: Relation, command: str, role: str) -> bool:
+        """Tell whether row-level security lets a role's command reach any row: it is off, or a policy opens some."""
+        return not table.has_rls or any(
+            policy.command in (command, "all") and policy.holds_for(role) for policy in self.policies_of(table)
+        )
+
+    @cached_property
+    def _schema_privileges(self) -> set[tuple[str, str, str]]:
+        return {tuple(row) for row in self._read("schema privileges")}
+
+    def open_schemas(self, command: str) -> set[str]:
+        """Return the schemas that a client may use, or create objects in."""
+        return {schema for role, schema, held in self._schema_privileges if role in CLIENTS and held == command}
+
+    def partitions(self, table: Relation) -> list[tuple[int, str, str]]:
+        """Return a table's partitions: oid, schema and bounds."""
+        return [(oid, schema, bounds) for parent, oid, schema, bounds in self._read("partitions") if parent == table.oid]
+
+    def columns_behind(self, view: Relation, table: Relation) -> set[str]:
+        """Return which columns of a table a view reads."""
+        return {column for found, source, column in self._read("views") if (found, source) == (view.oid, table.oid)}
 
     def policies_of(self, table: Relation) -> list[Policy]:
         """Return the policies that open rows of a table."""
@@ -334,7 +378,8 @@ _OURS = "not (nspname = any (%(platform)s) or nspname ~ '^pg_' or nspname = 'inf
 
 _QUERIES = {
     "tables": f"""
-        select pg_class.oid::bigint, nspname::text, relname::text, relkind::text, obj_description(pg_class.oid, 'pg_class')
+        select pg_class.oid::bigint, nspname::text, relname::text, relkind::text, obj_description(pg_class.oid, 'pg_class'),
+            relrowsecurity
         from pg_catalog.pg_class
         join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
         where relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
@@ -394,7 +439,7 @@ _QUERIES = {
         join pg_catalog.pg_class on pg_class.oid = indrelid
         join pg_catalog.pg_am on pg_am.oid = index.relam
         join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
-        where (indisvalid or pg_class.relkind = 'p') and not pg_class.relispartition and {_OURS}
+        where indisvalid and not pg_class.relispartition and {_OURS}
         order by indrelid, index.relname""",
     "policies": f"""
         select
@@ -461,7 +506,7 @@ _QUERIES = {
         from pg_catalog.pg_class
         join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
         join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
-        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate']) as command
+        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as command
         where relkind in ('r', 'p', 'v', 'm') and {_OURS}
             and has_table_privilege(pg_roles.oid, pg_class.oid, command)""",
     "column privileges": f"""
@@ -500,6 +545,26 @@ _QUERIES = {
         left join pg_catalog.pg_roles on pg_roles.oid = grantee
         where defaclobjtype in ('r', 'f')
             and (grantee = 0 or rolname in ('anon', 'authenticated'))""",
+    "schema privileges": f"""
+        select rolname::text, nspname::text, command
+        from pg_catalog.pg_namespace
+        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
+        cross join unnest(array['usage', 'create']) as command
+        where {_OURS} and has_schema_privilege(pg_roles.oid, pg_namespace.oid, command)""",
+    "partitions": f"""
+        select inhparent::bigint, pg_class.oid::bigint, nspname::text, pg_get_expr(relpartbound, pg_class.oid)
+        from pg_catalog.pg_inherits
+        join pg_catalog.pg_class on pg_class.oid = inhrelid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where relispartition and {_OURS}""",
+    "views": f"""
+        select distinct ev_class::bigint, refobjid::bigint, attname::text
+        from pg_catalog.pg_rewrite
+        join pg_catalog.pg_depend on pg_depend.classid = 'pg_catalog.pg_rewrite'::regclass and objid = pg_rewrite.oid
+        join pg_catalog.pg_attribute on attrelid = refobjid and attnum = refobjsubid
+        join pg_catalog.pg_class on pg_class.oid = refobjid
+        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+        where refclassid = 'pg_catalog.pg_class'::regclass and refobjid <> ev_class and {_OURS}""",
     "migration history": """
         select obj_description(pg_class.oid, 'pg_class')
         from pg_catalog.pg_class

@@ -266,8 +266,10 @@ def policy_asks_per_row(db: Subject) -> str | None:
     rules = [f"{policy.using} {policy.check}" for policy in db.catalog.policies_of(db.messages.table)]
     if any(re.search(rf"\b{db.sessions.table.name}\b", text) for text in rules):
         return "the policy on messages reads sessions"
+    if not db.messages.table.has_rls:
+        return "row-level security is off on messages"
     if any(_asks_per_row(text) for text in rules):
-        return "the policy on messages calls auth.uid() for each row"
+        return "the policy on messages asks who is calling for each row"
     if not db.messages.has("user_id") or not db.catalog.has_index(db.messages.table, db.messages["user_id"]):
         return "no index finds a learner's messages"
     user = db.messages["user_id"]
@@ -279,7 +281,17 @@ def policy_asks_per_row(db: Subject) -> str | None:
 
 
 def _asks_per_row(text: str) -> bool:
-    return re.search(r"auth\.uid\(\)", re.sub(r"\( SELECT auth\.uid\(\)", "", text)) is not None
+    """Tell whether a policy asks who is calling outside a sub-select that reads no table."""
+    while (begin := text.find("( SELECT")) >= 0:
+        depth, end = 0, begin
+        for end in range(begin, len(text)):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            if depth == 0:
+                break
+        inside = text[begin + 1 : end]
+        # One that reads a table may be evaluated for each row, and what it asks with it.
+        text = text[:begin] + (inside.replace(" SELECT", "", 1) if " FROM " in inside or "\n" in inside else "") + text[end + 1 :]
+    return re.search(r"\bauth\.\w+\(|\bcurrent_setting\(", text) is not None
 
 
 @rule(19)
@@ -308,19 +320,19 @@ def pages_not_stable(db: Subject) -> str | None:
 @rule(22)
 def counting_touches_indexes(db: Subject) -> str | None:
     """Counter updates that change no indexed column."""
-    changed = re.compile(r"\b(\w+)\s*=\s*(?:now\s*\(|clock_timestamp\s*\(|current_timestamp|\1\s*\+)")
+    name = re.escape(db.sessions.table.name.lower())
     counters = [
-        source for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
-        if db.sessions.word("message_count_main") in source
-    ]  # fmt: skip
+        change
+        for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
+        for change in re.findall(rf"\bupdate\s+(?:\w+\.)?{name}\b.*?\bset\b(.*?)(?:\bwhere\b|;|\Z)", source, re.DOTALL)
+    ]
     if not counters:
         raise NotSeen("no trigger counts messages")
-    written = {column for source in counters for column in changed.findall(source)}
-    touched = [
-        index.name for index in db.catalog.indexes
-        if index.table == db.sessions.table.oid
-        and written & ({column.lower() for column in index.columns} | set(re.findall(r"\w+", index.predicate or "")))
-    ]  # fmt: skip
+    # What stands behind a condition changes now and then only.
+    written = {column for change in counters for column in re.findall(r"\b(\w+)\s*=(?!\s*case\b)", change)}
+    for source in db.catalog.trigger_sources(db.sessions.table.oid, "UPDATE", before=True):
+        written |= {"updated_at"} if re.search(r"new\.updated_at\s*:?=", source) else set()
+    touched = [index.name for index in db.catalog.indexes if index.table == db.sessions.table.oid and written & index.words]
     return f"every message writes to {touched[0]}" if touched else None
 
 
@@ -333,9 +345,13 @@ def metadata_not_indexed(db: Subject) -> str | None:
 
 @rule(24)
 def clients_may_write_logs(db: Subject) -> str | None:
-    """INSERT on logs for clients."""
-    holders = [role for role in CLIENTS if db.catalog.may(role, "insert", db.logs.table)]
-    return f"{' and '.join(holders)} hold INSERT on logs" if holders else None
+    """INSERT, UPDATE and DELETE on logs for clients."""
+    commands = [
+        command
+        for command in ("insert", "update", "delete")
+        if any(db.catalog.may(role, command, db.logs.table) for role in CLIENTS)
+    ]
+    return f"clients hold {' and '.join(commands).upper()} on logs" if commands else None
 
 
 def users_table(db: Subject) -> int:
@@ -385,20 +401,24 @@ def definer_trusts_the_path(db: Subject) -> str | None:
             named = rf"::\s*({_LOOKED_UP_TYPES})\b|^\s*\w+\s+(constant\s+)?({_LOOKED_UP_TYPES})\b\s*(:=|;)"
             if re.search(named, function.source, re.M):
                 return f"{function.name}() names a type that a temporary one can stand before"
-        elif not path.endswith("pg_temp"):
-            return f"{function.name}() lets temporary objects come first"
+        else:
+            *schemas, last = [word.strip(" \"'") for word in path.split(",")]
+            if last != "pg_temp" or "pg_temp" in schemas:
+                return f"{function.name}() lets temporary objects come first"
+            if "$user" in schemas or db.catalog.open_schemas("create") & {*schemas}:
+                return f"{function.name}() looks into a schema that clients may write to"
     return None
 
 
 @rule(27)
 def profile_made_by_hand(db: Subject) -> str | None:
     """Policies and privileges by which a learner deletes and inserts profiles."""
-    policies = db.catalog.policies_of(db.profiles.table)
     open_ways = [
-        command for command in ("insert", "delete")
+        command
+        for command in ("insert", "delete")
         if db.catalog.may("authenticated", command, db.profiles.table)
-        and any(policy.command in (command, "all") and policy.holds_for("authenticated") for policy in policies)
-    ]  # fmt: skip
+        and db.catalog.opens(db.profiles.table, command, "authenticated")
+    ]
     return f"a learner may {' and '.join(open_ways)} profiles" if open_ways else None
 
 
@@ -411,19 +431,32 @@ def visitors_read_everything(db: Subject) -> str | None:
         policy for policy in db.catalog.policies_of(table)
         if policy.command in ("select", "all") and policy.holds_for("anon")
     ]  # fmt: skip
-    if any(db.catalog.may("anon", "select", table, opening) for opening in openings) and policies:
+    opened = db.catalog.opens(table, "select", "anon")
+    if opened and any(db.catalog.may("anon", "select", table, opening) for opening in openings):
         return "a visitor reads the opening messages"
-    if db.catalog.may("anon", "select", table, title) and any(policy.using == "true" for policy in policies):
+    active = db.scenarios["is_active"]
+    shows_all = not table.has_rls or any((policy.using or "").strip("()") != active for policy in policies)
+    if opened and shows_all and db.catalog.may("anon", "select", table, title):
         return "a visitor sees inactive scenarios"
-    views = [
-        view for view in db.catalog.relations
-        if view.kind in "vm" and title in view.columns and db.catalog.may("anon", "select", view)
-        and not set(openings) & set(view.columns)
-    ]  # fmt: skip
-    direct = policies and db.catalog.may("anon", "select", table, title)
-    if not views and not direct:
+    views = {
+        view.name: db.catalog.columns_behind(view, table)
+        for view in db.catalog.relations
+        if view.kind in "vm" and db.catalog.may("anon", "select", view)
+    }
+    leaks = [name for name, columns in views.items() if columns & {*openings}]
+    if leaks:
+        return f"a visitor reads the opening messages through {leaks[0]}"
+    if any(title in columns and active not in columns for columns in views.values()):
+        return "a visitor sees inactive scenarios through a view"
+    if not any(title in columns for columns in views.values()) and not (
+        opened and db.catalog.may("anon", "select", table, title)
+    ):
         return "a visitor sees no scenario at all"
-    writable = [view.name for view in views if any(db.catalog.may("anon", verb, view) for verb in ("insert", "update", "delete"))]
+    writable = [
+        view.name
+        for view in db.catalog.relations
+        if view.name in views and any(db.catalog.may("anon", verb, view) for verb in ("insert", "update", "delete"))
+    ]
     return f"a visitor writes through {writable[0]}" if writable else None
 
 
@@ -443,7 +476,15 @@ def kinds_are_hardcoded(db: Subject) -> str | None:
 @rule(30)
 def logs_in_one_piece(db: Subject) -> str | None:
     """Partitions, so that an old month goes as a whole."""
-    return None if db.logs.table.kind == "p" else "logs is one table: old rows go one by one"
+    if db.logs.table.kind != "p":
+        return "logs is one table: old rows go one by one"
+    partitions = db.catalog.partitions(db.logs.table)
+    if not any("FROM" in bounds for _, _, bounds in partitions):
+        return "logs has no partition for a month"
+    clients = [role for role in CLIENTS if role in db.catalog.roles]
+    readable = [schema for oid, schema, _ in partitions if any(db.catalog.holds(role, "select", oid) for role in clients)]
+    is_reachable = db.catalog.open_schemas("usage") & {*readable}
+    return "a partition can be read past the policies" if is_reachable else None
 
 
 @rule(31)
@@ -472,7 +513,9 @@ def messages_are_kept_for_ever(db: Subject) -> str | None:
     takes = re.compile(rf"delete\s+from\s+(?:\w+\.)?{db.messages.table.name.lower()}\b")
     movers = [
         source for source in map(db.catalog.reach, (function.oid for function in db.catalog.plain_functions()))
-        if takes.search(source) and re.search(r"insert\s+into\s+[\w.]*archive", source)
+        if takes.search(source)
+        and {name.rpartition(".")[2] for name in re.findall(r"insert\s+into\s+([\w.]+)", source)}
+        & {table.name.lower() for table in db.catalog.relations if "archive" in table.name.lower()}
     ]  # fmt: skip
     return None if movers else "no job archives old messages"
 
@@ -568,7 +611,8 @@ def key_changes_undecided(db: Subject) -> str | None:
     undecided = [key for key in keys if key.on_update == "a"]
     if undecided:
         return f"{len(undecided)} foreign keys do not say what a changed key does"
-    carried = any(key.table == db.messages.table.oid and key.on_update != "r" for key in keys)
+    of_messages = {table.oid for table in db.catalog.relations if db.messages.table.name.rstrip("s") in table.name}
+    carried = any(key.table in of_messages and key.on_update != "r" for key in keys)
     return "a changed key would change messages" if carried else None
 
 
@@ -628,8 +672,13 @@ def retry_writes_twice(db: Subject) -> str | None:
     names = [name for name in table.columns if re.search(r"client.*id|idempotency|request_id|dedup", name)]
     if not names:
         return "a retry writes the message twice"
+    if "authenticated" in db.catalog.roles and not db.catalog.may("authenticated", "insert", table, names[0]):
+        return f"a learner may not send {names[0]}"
+    key = {names[0], *(db.messages[column] for column in ("session_id", "user_id") if db.messages.has(column))}
     unique = [
-        index for index in db.catalog.indexes if index.table == table.oid and index.unique and set(names) & set(index.columns)
+        index
+        for index in db.catalog.indexes
+        if index.table == table.oid and index.unique and names[0] in index.columns and {*index.columns} <= key
     ]
     if not unique:
         return f"nothing makes {names[0]} unique"
@@ -640,7 +689,9 @@ def retry_writes_twice(db: Subject) -> str | None:
 def visitors_call_functions(db: Subject) -> str | None:
     """Functions that a client may call, also one that is made tomorrow."""
     found = sorted(
-        function.name for function in db.catalog.plain_functions() if function.schema in db.exposed() and function.callers
+        function.name
+        for function in db.catalog.plain_functions()
+        if function.schema in db.exposed() | db.catalog.open_schemas("usage") and function.callers
     )
     if found:
         jobs = [job.name for job in db.jobs() if job.name in found]
@@ -649,9 +700,10 @@ def visitors_call_functions(db: Subject) -> str | None:
 
 
 def _may_update(db: Subject, found: Found, column: str) -> bool:
-    policies = db.catalog.policies_of(found.table)
-    passes = any(policy.command in ("update", "all") and policy.holds_for("authenticated") for policy in policies)
-    return passes and db.catalog.may("authenticated", "update", found.table, found[column])
+    return any(
+        db.catalog.may(role, "update", found.table, found[column]) and db.catalog.opens(found.table, "update", role)
+        for role in CLIENTS
+    )
 
 
 @rule(48)
@@ -670,11 +722,15 @@ def learner_forges_messages(db: Subject) -> str | None:
         for policy in db.catalog.policies_of(db.messages.table)
         if policy.command in ("insert", "all") and policy.holds_for("authenticated")
     ]
-    role = db.messages["role"]
+    role, table = db.messages["role"], db.messages.table
+    opened = db.catalog.opens(table, "insert", "authenticated")
+    held = re.compile(rf"\(?\b{role} = 'user'")
     forged = {
-        "as the assistant": db.catalog.may("authenticated", "insert", db.messages.table, role)
-        and any(not re.search(rf"\b{role}\b", text) for text in rules),
-        "in the past": bool(rules) and db.catalog.may("authenticated", "insert", db.messages.table, db.moment),
+        "as the assistant": opened
+        and db.catalog.may("authenticated", "insert", table, role)
+        and (not table.has_rls or any(not held.search(text) or " OR " in text for text in rules)),
+        "in the past": opened and db.catalog.may("authenticated", "insert", table, db.moment),
+        "over what was said": _may_update(db, db.messages, "content"),
     }
     found = [what for what, is_open in forged.items() if is_open]
     return f"a learner writes {' and '.join(found)}" if found else None
@@ -684,10 +740,16 @@ def learner_forges_messages(db: Subject) -> str | None:
 def learner_rewrites_sessions(db: Subject) -> str | None:
     """UPDATE on the counts and dates of sessions for learners, and DELETE on completed ones."""
     done = db.sessions["is_completed"]
-    found = [db.sessions[name] for name in ("message_count_main", "started_at") if _may_update(db, db.sessions, name)]
-    if db.catalog.may("authenticated", "delete", db.sessions.table) and any(
-        policy.command in ("delete", "all") and policy.holds_for("authenticated") and done not in (policy.using or "")
-        for policy in db.catalog.policies_of(db.sessions.table)
+    kept = ("message_count_main", "message_count_helper", "started_at", "completed_at", "last_activity_at", "duration_seconds")
+    found = [db.sessions[name] for name in kept if db.sessions.has(name) and _may_update(db, db.sessions, name)]
+    if db.catalog.may("authenticated", "delete", db.sessions.table) and (
+        not db.sessions.table.has_rls
+        or any(
+            policy.command in ("delete", "all")
+            and policy.holds_for("authenticated")
+            and not re.search(rf"NOT \(?{done}\b", policy.using or "")
+            for policy in db.catalog.policies_of(db.sessions.table)
+        )
     ):
         found.append("history")
     return f"a learner changes a session's {', '.join(found)}" if found else None
@@ -707,8 +769,8 @@ def indexes_missing_or_double(db: Subject) -> str | None:
     missing = [
         key.name for key in db.catalog.constraints
         if key.type == "f" and not any(
-            index.table == key.table and index.columns[0] in key.columns
-            and (index.predicate is None or "IS NOT NULL" in index.predicate)
+            index.table == key.table and index.method in ("btree", "hash") and index.columns[0] in key.columns
+            and index.covers(key.columns)
             for index in indexes
         )
     ]  # fmt: skip
@@ -716,7 +778,9 @@ def indexes_missing_or_double(db: Subject) -> str | None:
         short.name for short in indexes
         if not short.unique and not short.predicate and any(
             long.table == short.table and long.method == short.method and not long.predicate
-            and len(long.columns) > len(short.columns) and long.columns[: len(short.columns)] == short.columns
+            and "" not in short.columns and long.columns[: len(short.columns)] == short.columns
+            # Of two that are the same, one is double.
+            and (len(long.columns) > len(short.columns) or long.unique or long.name < short.name)
             for long in indexes
         )
     ]  # fmt: skip
@@ -733,7 +797,16 @@ def grants_too_wide(db: Subject) -> str | None:
     roles = [role for role in CLIENTS if role in db.catalog.roles]
     if not roles:
         raise NotSeen("there is no role anon or authenticated")
-    emptied = [table.name for table in ours if any(db.catalog.may(role, "truncate", table) for role in roles)]
-    if emptied:
-        return f"clients may truncate {len(emptied)} tables, such as {emptied[0]}"
+    for command in ("truncate", "trigger", "references"):
+        held = [table.name for table in ours if any(db.catalog.may(role, command, table) for role in roles)]
+        if held:
+            return f"clients hold {command.upper()} on {len(held)} tables, such as {held[0]}"
+    bare = [
+        table.name
+        for table in ours
+        if not table.has_rls
+        and any(db.catalog.may(role, command, table) for role in roles for command in ("select", "insert", "update", "delete"))
+    ]
+    if bare:
+        return f"no policy guards what clients may do with {bare[0]}"
     return "a table made tomorrow is open to clients" if "tables" in db.catalog.open_defaults else None
