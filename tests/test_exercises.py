@@ -27,6 +27,23 @@ MISTAKES = [
     (1, POLICY.format("using (user_id = (select auth.uid())) with check (true)"), "in Ben's name"),
     (1, POLICY.format("using (auth.uid() = user_id)"), "for each row"),
     (1, POLICY.format("using (user_id = (select auth.uid()))"), "no index begins with user_id"),
+    (
+        1,
+        POLICY.format("for select using (user_id = (select auth.uid()))")
+        + "; create policy adding on bookmarks for insert with check (user_id = (select auth.uid()))"
+        + "; create policy deleting on bookmarks for delete using ((select auth.uid()) is not null)",
+        "Ben deletes Anna's",
+    ),
+    (1, POLICY.format("using (user_id = auth.uid()) with check (user_id = (select auth.uid()))"), "for each row"),
+    (2, "create index on public.sessions (completed_at desc, scenario_id) where is_completed", "walks past others"),
+    (3, PAGE.format("id > :id order by id"), "in the order in which they were sent"),
+    (
+        5,
+        f"with moved as (delete from messages {OLD} returning *) insert into old_messages select * from moved".replace(
+            "12", "11"
+        ),
+        "moved",
+    ),
     (2, "select 1", "there are 0"),
     (2, "create index on public.sessions (scenario_id)", "still sorts"),
     (2, "create index on public.sessions (completed_at desc)", "rows to show ten"),

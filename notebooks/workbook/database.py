@@ -187,7 +187,7 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
     """Return a database of your own, cloned from a template that is built on first use.
 
     Args:
-        state: "v1", "proposed" (v1 with the review's own statements), or the number of the last fix that it has.
+        state: "v1", "proposed" (v1 with the review's own statements), "v2" (v1 with all fixes), or the number of the last fix.
         data: the rows that v1 held before the fixes: "seed", "dirty" (the seed and the rows that break rules) or "empty".
 
     Raises:
@@ -196,7 +196,7 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
     if data not in DATA_SETS:
         raise WorkbookError(f"There is no data set {data!r}; take one of {', '.join(DATA_SETS)}.")
     if state not in STATES and not isinstance(state, int):
-        raise WorkbookError(f'There is no state {state!r}; take "v1", "proposed" or the number of a fix.')
+        raise WorkbookError(f'There is no state {state!r}; take "v1", "proposed", "v2" or the number of a fix.')
     number = fixes.find(state).number if isinstance(state, int) else STATES[state]
     is_kept = number in (*STATES.values(), fixes.all_fixes()[-1].number)
     kept = number if is_kept else number - (number - V1) % TEMPLATE_STEP
@@ -318,7 +318,7 @@ def _template_version() -> str:
 V1, PROPOSED = -1, -2
 """Stand for v1, and for v1 as the review would have it, where a state is a number: that of the last fix."""
 
-STATES = {"v1": V1, "proposed": PROPOSED}
+STATES = {"v1": V1, "proposed": PROPOSED, "v2": fixes.all_fixes()[-1].number}
 
 TEMPLATE_STEP = 5
 """Every how many fixes a state is kept as a template, and the last one: each takes 9 MB of disk, each fix some milliseconds."""
@@ -326,7 +326,7 @@ TEMPLATE_STEP = 5
 
 def _template(data: str, number: int) -> str:
     """Return the template with this data set and the fixes up to this one, building it where it is missing."""
-    word = {value: name for name, value in STATES.items()}.get(number, number)
+    word = {V1: "v1", PROPOSED: "proposed"}.get(number, number)
     name = f"{PREFIX}t_{_template_version()}_{data}_{word}"
     _sweep_once()
     with _maintenance() as connection:

@@ -53,6 +53,7 @@ def write_slides(paths: Iterable[Path], folder: Path) -> Path:
         notebook = _as_slides(_folded(nbformat.read(path, as_version=4), every_cell=True))
         html = _export(notebook, "slides")
         script = (_TEMPLATES / "slides.js").read_text()
+        html = html.replace('href="00_start_here.html', 'href="index.html')
         files[f"{path.stem}.html"] = html.replace("</body>", f"<script>{script}</script></body>", 1)
         slides = sum("slide" in cell.metadata for cell in notebook.cells)
         decks.append({"page": f"{path.stem}.html", "title": title(notebook), "slides": slides})

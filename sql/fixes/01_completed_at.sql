@@ -132,6 +132,6 @@ comment on constraint sessions_completion_consistent on public.sessions is
 'A session is completed exactly when it has a moment of completion (issue 1).';
 
 comment on column public.sessions.is_completed is
-'True once the scenario is done. It never goes back, and no message enters after it (issues 1 and 3).';
+'True once the scenario is done. It never goes back; after it no message enters, but for a reply that began before and a retry (issues 1 and 3).';
 
 commit;

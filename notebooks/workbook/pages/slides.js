@@ -19,6 +19,9 @@ document.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1 }[event.key];
     const end = { Home: 0, End: slides.length - 1 }[event.key];
     if (step === undefined && end === undefined) return;
+    // A slide that is taller than the screen is read to its end first.
+    const { top, bottom } = slides[here].getBoundingClientRect();
+    if (step > 0 && bottom > innerHeight + 8 || step < 0 && top < -8) return;
     event.preventDefault();
     show(end === undefined ? here + (event.shiftKey && event.key === " " ? -1 : step) : end);
 });
