@@ -87,6 +87,10 @@ build_stand_in() {
     [[ -n $major ]] || fail "The tag of $image does not begin with PostgreSQL's version; adapt $0 to it."
     own=schema-workbook-stand-in:$major
 
+    # One run at a time, until its end: all share the official name, and the first to end takes it away.
+    exec 9>"${TMPDIR:-/var/tmp}/schema-workbook-stand-in.lock"
+    flock 9
+
     # The bare Debian is kept: it takes a minute, and does not depend on this checkout.
     if ! docker image inspect "$base" >/dev/null 2>&1; then
         [[ $(id -u) == 0 ]] || fail "The stand-in is built with debootstrap, which only root can do; run this as root."
@@ -118,8 +122,6 @@ stand_in() { docker image inspect --format "{{ index .Config.Labels \"$stand_in_
 # An interrupted run may have left a stand-in under the official name; it counts as not here.
 if ! docker image inspect "$image" >/dev/null 2>&1 || [[ -n $(stand_in) ]]; then
     if ! docker pull --quiet "$image" >"$log" 2>&1; then
-        # Such a leftover goes in the end, whatever becomes of this run.
-        [[ -z $(stand_in) ]] || tagged=$image
         if [[ ${STAND_IN:-} != 1 ]]; then
             tail -n 1 "$log" >&2
             fail "$image is not here and cannot be pulled; connect to its registry, or take a stand-in with STAND_IN=1."
@@ -152,7 +154,8 @@ come_up
 kept=$(in_database "select shobj_description(oid, 'pg_database') from pg_database where datname = 'postgres'")
 [[ $kept == kept ]] || fail "docker compose down loses the data; mount the volume where the image keeps them."
 
-DATABASE_URL=postgresql://postgres:workbook@127.0.0.1:$port/postgres make test \
+# Without the lock, which a process that outlives the tests would hold on to.
+DATABASE_URL=postgresql://postgres:workbook@127.0.0.1:$port/postgres make test 9>&- \
     || fail "Tests fail on the server of docker-compose.yml; read their output above."
 
 say "passed${stand_in:+ (with a stand-in)}"
