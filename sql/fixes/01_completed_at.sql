@@ -117,7 +117,7 @@ comment on function private.set_session_completion() is
 'Keeps completed_at and duration_seconds in step with is_completed, on insert as well as on update (issue 1).';
 revoke all on function private.set_session_completion() from public;
 
-drop trigger calculate_session_duration_on_completion on public.sessions;
+drop trigger calculate_duration_on_completion on public.sessions;
 drop function public.calculate_session_duration();
 
 create trigger sessions_completion

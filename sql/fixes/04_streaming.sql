@@ -308,7 +308,7 @@ begin
     values (
         'info',
         'session_expiration_cleanup',
-        jsonb_build_object('deleted_count', deleted_count, 'orphan_chunk_count', orphan_count)
+        jsonb_build_object('deleted_sessions', deleted_count, 'orphan_chunks', orphan_count)
     );
     return deleted_count;
 end;

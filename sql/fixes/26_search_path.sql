@@ -22,7 +22,7 @@ begin
     get diagnostics deleted_count = row_count;
 
     insert into public.logs (level, event_type, metadata)
-    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_count', deleted_count));
+    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_logs', deleted_count));
     return deleted_count;
 end;
 $$;

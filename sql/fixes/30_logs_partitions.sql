@@ -259,7 +259,7 @@ begin
     from private.drop_old_logs();
 
     insert into public.logs (level, event_type, metadata)
-    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_count', deleted_count));
+    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_logs', deleted_count));
     return deleted_count;
 end;
 $$;

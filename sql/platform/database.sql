@@ -19,9 +19,15 @@ create schema extensions;
 create table auth.users (
     id uuid primary key default gen_random_uuid(),
     email text,
+    phone text unique,
     raw_user_meta_data jsonb,
-    created_at timestamptz not null default now()
+    is_sso_user boolean not null default false,
+    is_anonymous boolean not null default false,
+    created_at timestamptz not null default now(),
+    deleted_at timestamptz
 );
+-- Single sign-on brings addresses that somebody else may have signed up with.
+create unique index users_email_partial_key on auth.users (email) where not is_sso_user;
 
 create function auth.jwt() returns jsonb
 language sql

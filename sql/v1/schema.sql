@@ -66,10 +66,10 @@ create table public.logs (
 
 create index idx_profiles_email on public.profiles (email);
 
-create unique index idx_sessions_active_per_user on public.sessions (user_id) where not is_completed;
-create index idx_sessions_history on public.sessions (user_id, completed_at desc) where is_completed;
+create unique index idx_sessions_active_per_user on public.sessions (user_id) where (is_completed = false);
+create index idx_sessions_history on public.sessions (user_id, completed_at desc) where (is_completed = true);
 create index idx_sessions_user_lookup on public.sessions (user_id, is_completed);
-create index idx_sessions_expiration_cleanup on public.sessions (last_activity_at) where not is_completed;
+create index idx_sessions_expiration_cleanup on public.sessions (last_activity_at) where (is_completed = false);
 
 create index idx_messages_session_chronological on public.messages (session_id, timestamp);
 create index idx_messages_chat_type on public.messages (session_id, chat_type, timestamp);
@@ -79,6 +79,19 @@ create index idx_logs_event_type on public.logs (event_type);
 create index idx_logs_created_at on public.logs (created_at desc);
 create index idx_logs_level_created on public.logs (level, created_at desc);
 create index idx_logs_user on public.logs (user_id) where user_id is not null;
+
+comment on index public.idx_profiles_email is 'Profiles by address.';
+comment on index public.idx_sessions_active_per_user is 'One open session a learner.';
+comment on index public.idx_sessions_history is 'A learner''s completed sessions, newest first.';
+comment on index public.idx_sessions_user_lookup is 'A learner''s sessions.';
+comment on index public.idx_sessions_expiration_cleanup is 'Open sessions by their last activity, for the clean-up.';
+comment on index public.idx_messages_session_chronological is 'A session''s messages in order.';
+comment on index public.idx_messages_chat_type is 'One chat of a session in order.';
+comment on index public.idx_logs_level is 'Logs by level.';
+comment on index public.idx_logs_event_type is 'Logs by kind of event.';
+comment on index public.idx_logs_created_at is 'Newest logs first.';
+comment on index public.idx_logs_level_created is 'Newest logs of a level first.';
+comment on index public.idx_logs_user is 'Logs of a learner.';
 
 create function public.update_updated_at_column() returns trigger
 language plpgsql
@@ -131,7 +144,7 @@ begin
 end;
 $$;
 
-create trigger calculate_session_duration_on_completion
+create trigger calculate_duration_on_completion
 before update on public.sessions
 for each row execute function public.calculate_session_duration();
 
@@ -163,7 +176,7 @@ begin
     get diagnostics deleted_count = row_count;
 
     insert into logs (level, event_type, metadata)
-    values ('info', 'session_expiration_cleanup', jsonb_build_object('deleted_count', deleted_count));
+    values ('info', 'session_expiration_cleanup', jsonb_build_object('deleted_sessions', deleted_count));
     return deleted_count;
 end;
 $$;
@@ -180,7 +193,7 @@ begin
     get diagnostics deleted_count = row_count;
 
     insert into logs (level, event_type, metadata)
-    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_count', deleted_count));
+    values ('info', 'cleanup_job_executed', jsonb_build_object('deleted_logs', deleted_count));
     return deleted_count;
 end;
 $$;
@@ -194,12 +207,13 @@ declare
 begin
     update profiles
     set current_week_completion_count = 0,
-        week_reset_date = week_reset_date + interval '7 days'
+        week_reset_date = week_reset_date + interval '7 days',
+        updated_at = now()
     where week_reset_date <= now();
     get diagnostics reset_count = row_count;
 
     insert into logs (level, event_type, metadata)
-    values ('info', 'weekly_limit_reset', jsonb_build_object('reset_count', reset_count));
+    values ('info', 'weekly_limit_reset', jsonb_build_object('reset_users', reset_count));
     return reset_count;
 end;
 $$;
@@ -235,13 +249,13 @@ create policy sessions_delete_own_authenticated on public.sessions
 
 create policy messages_select_own_authenticated on public.messages
     for select to authenticated using (exists (
-        select from public.sessions
+        select 1 from public.sessions
         where sessions.id = messages.session_id
             and sessions.user_id = auth.uid()
     ));
 create policy messages_insert_own_authenticated on public.messages
     for insert to authenticated with check (exists (
-        select from public.sessions
+        select 1 from public.sessions
         where sessions.id = messages.session_id
             and sessions.user_id = auth.uid()
     ));
