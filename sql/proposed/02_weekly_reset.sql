@@ -14,7 +14,7 @@ begin
     get diagnostics reset_count = row_count;
 
     insert into logs (level, event_type, metadata)
-    values ('info', 'weekly_limit_reset', jsonb_build_object('reset_count', reset_count));
+    values ('info', 'weekly_limit_reset', jsonb_build_object('reset_users', reset_count));
     return reset_count;
 end;
 $$;
