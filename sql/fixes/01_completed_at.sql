@@ -5,26 +5,13 @@
 
 begin;
 
--- A fix that cannot get its lock soon gives up: a waiting ACCESS EXCLUSIVE blocks every reader behind it.
+-- A fix has as long as its rows take: the platform cancels a statement after two minutes otherwise. But one that cannot get
+-- its lock soon gives up: a waiting ACCESS EXCLUSIVE blocks every reader behind it.
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions in access exclusive mode;
 
--- Whom the policies bind: the API switches to one of these roles for a client, and nobody else does.
--- In plpgsql, which is parsed once a connection: SQL would be parsed for every message.
-create function private.is_bound_by_policies() returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    return current_setting('role') in ('anon', 'authenticated');
-end;
-$$;
-comment on function private.is_bound_by_policies() is
-'Whether the caller is a client, also inside a function that runs as the owner (issues 1, 3 and 4).';
-revoke all on function private.is_bound_by_policies() from public;
-
--- Who that client is. auth.uid() says the same, but casts to types without a schema: inside a function that runs as the
+-- Who a client is, by its token. auth.uid() says the same, but casts to types without a schema: inside a function that runs as the
 -- owner, a client's temporary type would come first, and its checks would run as the owner.
 create function private.calling_user() returns uuid
 language plpgsql
@@ -40,7 +27,7 @@ end;
 $$;
 comment on function private.calling_user() is
 'The user whose token the caller has, for functions that run as the owner; policies use auth.uid() (issues 3 and 26).';
-revoke all on function private.calling_user() from public;
+revoke all on function private.calling_user() from public, anon, authenticated, service_role;
 
 -- A moment may be infinite, or so far off that an integer cannot count the seconds. In plpgsql, because the planner
 -- may compute a constant cast in SQL before the CASE around it has a say (PostgreSQL 18 does).
@@ -62,7 +49,7 @@ end;
 $$;
 comment on function private.duration_in_seconds(timestamptz, timestamptz) is
 'Seconds from the start of a session to its completion; null where there is no such number (issue 1).';
-revoke all on function private.duration_in_seconds(timestamptz, timestamptz) from public;
+revoke all on function private.duration_in_seconds(timestamptz, timestamptz) from public, anon, authenticated, service_role;
 
 with wrong as (
     select sessions.*
@@ -104,7 +91,7 @@ begin
         -- The clock, not now(): a completion that waited for a message must not lie before it. A client's own
         -- moment was taken before the wait, so only an import may bring one.
         new.completed_at := case
-            when new.completed_at is null or private.is_bound_by_policies() then clock_timestamp()
+            when new.completed_at is null or tg_argv[0] = 'client' then clock_timestamp()
             else new.completed_at
         end;
     end if;
@@ -115,16 +102,24 @@ end;
 $$;
 comment on function private.set_session_completion() is
 'Keeps completed_at and duration_seconds in step with is_completed, on insert as well as on update (issue 1).';
-revoke all on function private.set_session_completion() from public;
+revoke all on function private.set_session_completion() from public, anon, authenticated, service_role;
 
-drop trigger calculate_duration_on_completion on public.sessions;
+-- By what they call, whatever they are called.
+select private.drop_triggers('public.sessions', 'public.calculate_session_duration()');
 drop function public.calculate_session_duration();
 
+-- A client is whom the policies bind, whatever the role's name. The condition is evaluated as whoever sent the statement: the
+-- function runs as the owner and could not tell any more.
 create trigger sessions_completion
 before insert or update on public.sessions
-for each row execute function private.set_session_completion();
+for each row when (not row_security_active('public.sessions')) execute function private.set_session_completion('server');
 comment on trigger sessions_completion on public.sessions is
-'Sets completed_at and duration_seconds, so that no client has to (issue 1).';
+'Sets completed_at and duration_seconds, so that nobody has to (issue 1).';
+create trigger sessions_completion_by_client
+before insert or update on public.sessions
+for each row when (row_security_active('public.sessions')) execute function private.set_session_completion('client');
+comment on trigger sessions_completion_by_client on public.sessions is
+'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
 
 alter table public.sessions
     add constraint sessions_completion_consistent check (is_completed = (completed_at is not null));

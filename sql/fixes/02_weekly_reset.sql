@@ -5,6 +5,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.profiles in share row exclusive mode;
 
@@ -20,7 +21,7 @@ as $$
 $$;
 comment on function private.next_week_reset(timestamptz) is
 'The first Monday 00:00 UTC after the given moment: when the weekly limit starts anew (issue 2).';
-revoke all on function private.next_week_reset(timestamptz) from public;
+revoke all on function private.next_week_reset(timestamptz) from public, anon, authenticated, service_role;
 
 with wrong as (
     select profiles.*

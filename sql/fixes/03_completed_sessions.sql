@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Runs as the owner, because a client may not be allowed to lock the session. For a client it therefore looks at
@@ -22,7 +23,7 @@ begin
     into session_is_completed
     from public.sessions
     where sessions.id = new.session_id
-        and case when private.is_bound_by_policies() then sessions.user_id = private.calling_user() else true end
+        and (tg_argv[0] = 'server' or sessions.user_id = private.calling_user())
     for no key update;
 
     if session_is_completed then
@@ -37,13 +38,18 @@ end;
 $$;
 comment on function private.require_open_session() is
 'Refuses a message for a completed session, also when the completion is under way (issue 3).';
-revoke all on function private.require_open_session() from public;
+revoke all on function private.require_open_session() from public, anon, authenticated, service_role;
 
 create trigger messages_open_session
 before insert on public.messages
-for each row execute function private.require_open_session();
+for each row when (not row_security_active('public.messages')) execute function private.require_open_session('server');
 comment on trigger messages_open_session on public.messages is
 'A completed session takes no more messages (issue 3).';
+create trigger messages_open_session_for_client
+before insert on public.messages
+for each row when (row_security_active('public.messages')) execute function private.require_open_session('client');
+comment on trigger messages_open_session_for_client on public.messages is
+'A completed session takes no more messages, and a stranger''s says nothing about itself (issue 3).';
 
 -- Restated from 01: completion is terminal.
 create or replace function private.set_session_completion() returns trigger
@@ -62,7 +68,7 @@ begin
         -- The clock, not now(): a completion that waited for a message must not lie before it. A client's own
         -- moment was taken before the wait, so only an import may bring one.
         new.completed_at := case
-            when new.completed_at is null or private.is_bound_by_policies() then clock_timestamp()
+            when new.completed_at is null or tg_argv[0] = 'client' then clock_timestamp()
             else new.completed_at
         end;
     end if;

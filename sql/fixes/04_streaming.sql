@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- The fragments of a reply live here until the reply is whole; messages only ever holds whole ones.
@@ -14,7 +15,7 @@ create table public.message_chunks (
     user_id uuid not null,
     chat_type text not null,
     content text not null,
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default clock_timestamp(),
     constraint message_chunks_pkey primary key (message_id, seq),
     constraint message_chunks_session_id_fkey foreign key (session_id) references public.sessions (id) on delete cascade,
     constraint message_chunks_seq_not_negative check (seq >= 0),
@@ -63,7 +64,7 @@ end;
 $$;
 comment on function private.lock_reply(uuid) is
 'Lets one transaction at a time write to a streamed reply (issue 4).';
-revoke all on function private.lock_reply(uuid) from public;
+revoke all on function private.lock_reply(uuid) from public, anon, authenticated, service_role;
 
 create function private.check_message_chunk() returns trigger
 language plpgsql
@@ -128,7 +129,7 @@ end;
 $$;
 comment on function private.check_message_chunk() is
 'Lets a reply go on that began before its session was completed, and no other; sets user_id (issue 4).';
-revoke all on function private.check_message_chunk() from public;
+revoke all on function private.check_message_chunk() from public, anon, authenticated, service_role;
 
 create trigger message_chunks_check
 before insert on public.message_chunks
@@ -151,7 +152,7 @@ declare
         where message_chunks.message_id = new.id
     );
     -- Only finalize_message() lands a reply under the id of its fragments.
-    is_finalizing constant boolean := not private.is_bound_by_policies()
+    is_finalizing constant boolean := tg_argv[0] = 'server'
         and coalesce(current_setting('maraum.finalizing', true) = new.id::pg_catalog.text, false);
 begin
     if is_streaming and not is_finalizing then
@@ -168,7 +169,7 @@ begin
     into session_is_completed
     from public.sessions
     where sessions.id = new.session_id
-        and case when private.is_bound_by_policies() then sessions.user_id = private.calling_user() else true end
+        and (tg_argv[0] = 'server' or sessions.user_id = private.calling_user())
     for no key update;
 
     if session_is_completed and not is_streaming then
@@ -208,6 +209,33 @@ $$;
 comment on function public.increment_message_count() is
 'Counts a message in its session. A streamed reply counts once, when it is whole (issue 4).';
 
+-- A second lock behind the privilege: a dump that is restored brings the platform's default grants back. The outermost role
+-- counts, since in here everybody is the owner. Who may do what the service role or the owner may is no client, whatever else
+-- the role is a member of.
+create function private.refuse_client() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    caller constant pg_catalog.name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+begin
+    if (pg_has_role(caller, 'anon', 'usage') or pg_has_role(caller, 'authenticated', 'usage'))
+        and not pg_has_role(caller, 'service_role', 'usage')
+        and not pg_has_role(caller, current_user, 'usage')
+        and not exists (select from pg_catalog.pg_roles where rolname = caller and rolbypassrls)
+    then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = 'this function is for the server, and not for its clients',
+            detail = format('role %s', caller),
+            hint = 'Call it from the backend, as the service role.';
+    end if;
+end;
+$$;
+comment on function private.refuse_client() is
+'Raises where a client calls, also one who has been granted EXECUTE (issues 4 and 47).';
+revoke all on function private.refuse_client() from public, anon, authenticated, service_role;
+
 create function public.finalize_message(message_id uuid) returns uuid
 language plpgsql
 security definer
@@ -216,6 +244,7 @@ as $$
 declare
     reply pg_catalog.record;
 begin
+    perform private.refuse_client();
     perform private.lock_reply(finalize_message.message_id);
 
     select

@@ -5,8 +5,12 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions in access exclusive mode;
+
+-- What goes with a column goes in silence: an index, a check, a privilege.
+select private.require_no_dependants('public.sessions', 'created_at');
 
 insert into private.repairs (issue, table_name, row_id, before)
 select 5, 'sessions', sessions.id, to_jsonb(sessions)

@@ -5,8 +5,10 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.messages in access exclusive mode;
+select private.require_no_dependants('public.messages', 'created_at');
 
 insert into private.repairs (issue, table_name, row_id, before)
 select 7, 'messages', messages.id, to_jsonb(messages)
@@ -27,6 +29,7 @@ as $$
 declare
     reply pg_catalog.record;
 begin
+    perform private.refuse_client();
     perform private.lock_reply(finalize_message.message_id);
 
     select

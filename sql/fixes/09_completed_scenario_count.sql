@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions, public.profiles in share row exclusive mode;
 
@@ -50,7 +51,7 @@ end;
 $$;
 comment on function private.count_completion() is
 'Counts a completion in its learner''s profile, once (issue 9).';
-revoke all on function private.count_completion() from public;
+revoke all on function private.count_completion() from public, anon, authenticated, service_role;
 
 -- Completion is terminal since 03, so each session passes here once. A deletion changes nothing: it was completed.
 create trigger sessions_count_inserted

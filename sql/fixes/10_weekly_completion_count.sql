@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions, public.profiles in share row exclusive mode;
 
@@ -18,7 +19,7 @@ as $$
 $$;
 comment on function private.week_start(timestamptz) is
 'The Monday 00:00 UTC on which the given moment''s week began (issue 10).';
-revoke all on function private.week_start(timestamptz) from public;
+revoke all on function private.week_start(timestamptz) from public, anon, authenticated, service_role;
 
 create view private.completion_drift with (security_invoker = true) as
 select
@@ -39,6 +40,7 @@ having profiles.completed_scenario_count <> count(sessions.id) filter (where ses
         and profiles.current_week_completion_count
         <> count(sessions.id) filter (where sessions.completed_at >= private.week_start(now()))
     );
+revoke all on private.completion_drift from public, anon, authenticated, service_role;
 comment on view private.completion_drift is
 'Profiles whose counts differ from their sessions. Higher counts are due to sessions deleted since; lower ones are a defect (issues 9 and 10).';
 

@@ -4,18 +4,35 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.messages, public.message_chunks in access exclusive mode;
+
+-- v1's two checks compare the columns with text, which an enum has no operator for. By their text, whatever they are called.
+do $$
+declare
+    outdated name;
+begin
+    foreach outdated in array array[
+        private.find_constraint('public.messages', 'CHECK ((role = ANY (ARRAY[''user''::text, ''scenario''::text, ''helper''::text])))'),
+        private.find_constraint('public.messages', 'CHECK ((chat_type = ANY (ARRAY[''main''::text, ''helper''::text])))')
+    ] loop
+        if outdated is not null then
+            execute format('alter table public.messages drop constraint %I', outdated);
+        end if;
+    end loop;
+end;
+$$;
+select
+    private.require_no_dependants('public.messages', 'role', of_its_type => true),
+    private.require_no_dependants('public.messages', 'chat_type', of_its_type => true);
 
 create type public.message_role as enum ('user', 'scenario', 'helper');
 comment on type public.message_role is 'Who speaks (issue 13).';
 create type public.chat_type as enum ('main', 'helper');
 comment on type public.chat_type is 'Which of the two chats of a session (issue 13).';
 
--- The checks compare the columns with text, which an enum has no operator for.
 alter table public.messages
-    drop constraint messages_role_check,
-    drop constraint messages_chat_type_check,
     alter column role type public.message_role using role::public.message_role,
     alter column chat_type type public.chat_type using chat_type::public.chat_type;
 
@@ -32,6 +49,7 @@ as $$
 declare
     reply pg_catalog.record;
 begin
+    perform private.refuse_client();
     perform private.lock_reply(finalize_message.message_id);
 
     select

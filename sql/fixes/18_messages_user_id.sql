@@ -5,6 +5,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions, public.messages, public.message_chunks in access exclusive mode;
 
@@ -17,9 +18,9 @@ set user_id = sessions.user_id
 from public.sessions
 where sessions.id = messages.session_id;
 
+select private.drop_foreign_key('public.messages', 'FOREIGN KEY (session_id) REFERENCES %sessions(id)%');
 alter table public.messages
     alter column user_id set not null,
-    drop constraint messages_session_id_fkey,
     add constraint messages_session_id_user_id_fkey
         foreign key (session_id, user_id) references public.sessions (id, user_id) on delete cascade;
 comment on column public.messages.user_id is
@@ -43,7 +44,7 @@ set search_path = ''
 as $$
 declare
     session public.sessions;
-    is_client constant boolean := private.is_bound_by_policies();
+    is_client constant boolean := tg_argv[0] = 'client';
     is_streaming constant boolean := exists (
         select
         from public.message_chunks
@@ -67,7 +68,7 @@ begin
     into session
     from public.sessions
     where sessions.id = new.session_id
-        and case when is_client then sessions.user_id = private.calling_user() else true end
+        and (not is_client or sessions.user_id = private.calling_user())
     for no key update;
 
     if not found and not is_client then
@@ -92,8 +93,13 @@ $$;
 comment on function private.require_open_session() is
 'Refuses a message for a completed session (issue 3), except a reply that began before (4), and sets its user (18).';
 
-drop policy messages_select_own_authenticated on public.messages;
-drop policy messages_insert_own_authenticated on public.messages;
+select
+    private.drop_policies('public.messages', 'select', 'authenticated', v1.rule),
+    private.drop_policies('public.messages', 'insert', 'authenticated', v1.rule),
+    private.require_no_other_policy('public.messages', '{select,insert,update,delete}', '{}')
+from (values (
+    'EXISTS (SELECT FROM sessions WHERE sessions.id = messages.session_id AND sessions.user_id = auth.uid())'
+)) as v1 (rule);
 create policy messages_select_own on public.messages
     for select to authenticated using (user_id = (select auth.uid()));
 comment on policy messages_select_own on public.messages is

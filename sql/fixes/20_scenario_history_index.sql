@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 create index sessions_user_id_scenario_id_completed_at_idx
@@ -17,6 +18,6 @@ comment on index public.sessions_user_id_scenario_id_is_completed_idx is
 'All of a learner''s sessions of one scenario, or of all; also what a deleted profile''s foreign key looks up (issue 20).';
 
 -- Whoever looked up a learner's sessions here finds them in the new index, or in the two partial ones.
-drop index public.idx_sessions_user_lookup;
+select private.drop_index('public.sessions', 'btree (user_id, is_completed)', 'idx_sessions_user_lookup');
 
 commit;

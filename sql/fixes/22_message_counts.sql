@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.messages, public.sessions in access exclusive mode;
 
@@ -52,9 +53,9 @@ end;
 $$;
 comment on function private.count_messages() is
 'Counts the messages of one statement in their sessions (issue 22), and refuses those that no counter is for (issue 11).';
-revoke all on function private.count_messages() from public;
+revoke all on function private.count_messages() from public, anon, authenticated, service_role;
 
-drop trigger increment_session_message_count on public.messages;
+select private.drop_triggers('public.messages', 'private.increment_message_count()');
 drop function private.increment_message_count();
 
 create trigger messages_count

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Restated from 02: it refuses a user without an address.
@@ -15,11 +16,15 @@ as $$
 begin
     -- \S is anything but white space: a tab is as empty as nothing.
     if new.email is null or new.email !~ '\S' then
+        if new.is_anonymous or new.phone ~ '\S' then
+            -- Auth knows them otherwise. They get no profile, and start no session, until they have an address.
+            return new;
+        end if;
         raise exception using
             errcode = 'check_violation',
             message = 'a new user needs an email address',
             detail = format('user %s', new.id),
-            hint = 'Sign up with an address; profiles cannot exist without one.';
+            hint = 'Sign up with an address, by phone or anonymously.';
     end if;
 
     insert into public.profiles (id, email, week_reset_date)

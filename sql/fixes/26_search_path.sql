@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- The last function that runs as its owner with whatever search_path its caller has; the fixes before have restated
@@ -32,6 +33,23 @@ revoke all on function public.delete_old_logs() from public, anon, authenticated
 
 -- It runs as whoever writes the row, so nobody gains by it. It has no business in the API all the same.
 alter function public.update_updated_at_column() set schema private;
+-- Two triggers call it, and go by one name each from here on.
+do $$
+declare
+    caller record;
+begin
+    for caller in
+        select relation.relname, pg_trigger.tgname
+        from pg_trigger
+        join pg_class as relation on relation.oid = tgrelid
+        where tgfoid = 'private.update_updated_at_column()'::regprocedure
+            and tgrelid in ('public.profiles'::regclass, 'public.sessions'::regclass)
+            and tgname <> format('update_%s_updated_at', relation.relname)
+    loop
+        execute format('alter trigger %I on public.%I rename to update_%s_updated_at', caller.tgname, caller.relname, caller.relname);
+    end loop;
+end;
+$$;
 alter function private.update_updated_at_column() set search_path = '';
 revoke all on function private.update_updated_at_column() from public, anon, authenticated, service_role;
 comment on function private.update_updated_at_column() is

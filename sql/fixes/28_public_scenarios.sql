@@ -4,9 +4,15 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
-drop policy scenarios_select_all_anon on public.scenarios;
+select
+    private.drop_policies('public.scenarios', 'select', 'anon', 'true'),
+    private.drop_policies('public.scenarios', 'select', 'authenticated', 'true'),
+    private.require_no_other_policy('public.scenarios', '{select,insert,update,delete}', '{}');
+create policy scenarios_select_all_authenticated on public.scenarios
+    for select to authenticated using (true);
 revoke all on public.scenarios from anon;
 
 -- A security_invoker view reads the table as the visitor, so the visitor needs these columns, and rows, themselves.

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.logs in access exclusive mode;
 
@@ -49,9 +50,31 @@ values
     ('cleanup_job_executed', 'The job that deletes old logs ran.'),
     ('unknown_error', 'Something failed that nobody expected.');
 
+-- v1's check may have been extended meanwhile: what it allows, and what logs hold, are kinds too.
+do $$
+declare
+    listing record;
+begin
+    for listing in
+        select
+            conname,
+            array(select kind[1] from regexp_matches(pg_get_constraintdef(oid), '''([^'']+)''::text', 'g') as kind) as kinds
+        from pg_constraint
+        where conrelid = 'public.logs'::regclass
+            and contype = 'c'
+            and pg_get_constraintdef(oid) ~ '^CHECK \(\(event_type = ANY \(ARRAY\[[^()]+\]\)\)\)$'
+    loop
+        insert into public.event_types (code, description)
+        select kind, 'Added before there was a place to say what it means.'
+        from unnest(listing.kinds) as kind
+        on conflict do nothing;
+        execute format('alter table public.logs drop constraint %I', listing.conname);
+    end loop;
+end;
+$$;
+
 -- idx_logs_event_type finds the logs of a kind when somebody deletes it.
 alter table public.logs
-    drop constraint logs_event_type_check,
     add constraint logs_event_type_fkey foreign key (event_type) references public.event_types (code);
 comment on constraint logs_event_type_fkey on public.logs is
 'A log is of a known kind (issue 29).';

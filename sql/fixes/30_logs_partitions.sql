@@ -5,28 +5,170 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.logs, public.profiles, public.sessions, public.event_types in access exclusive mode;
 
--- A table cannot become partitioned: a new one takes its name and its rows.
+-- A table cannot become partitioned: a new one takes its name and its rows. What a team has added to the old one goes along:
+-- columns with their checks, plain indexes, what roles of its own may do. Anything else stops the fix here, before it begins.
+select private.drop_policies('public.logs', 'select', 'authenticated', 'auth.uid() = user_id');
+drop policy logs_insert_none on public.logs;
+do $$
+declare
+    own text;
+begin
+    select string_agg(found.what, ', ' order by found.what)
+    into own
+    from (
+        select format('trigger %I', tgname) as what
+        from pg_trigger
+        where tgrelid = 'public.logs'::regclass
+            and not tgisinternal
+        union all
+        select format('policy %I', polname)
+        from pg_policy
+        where polrelid = 'public.logs'::regclass
+        union all
+        select format('constraint %I of %s', conname, conrelid::regclass)
+        from pg_constraint
+        where (
+                conrelid = 'public.logs'::regclass
+                and (
+                    contype in ('u', 'x', 't')
+                    or contype = 'f' and pg_get_constraintdef(oid) !~ '^FOREIGN KEY \((user_id|session_id|event_type)\)'
+                )
+            )
+            or confrelid = 'public.logs'::regclass
+        union all
+        select format('index %I', relname)
+        from pg_index
+        join pg_class on pg_class.oid = indexrelid
+        where indrelid = 'public.logs'::regclass
+            and indisunique
+            and not indisprimary
+            and not exists (select from pg_constraint where conindid = indexrelid)
+        union all
+        select format('publication %I', pubname)
+        from pg_publication_rel
+        join pg_publication on pg_publication.oid = prpubid
+        where prrelid = 'public.logs'::regclass
+        union all
+        select case when relreplident <> 'd' then 'replica identity' else format('storage parameters %s', reloptions) end
+        from pg_class
+        where oid = 'public.logs'::regclass
+            and (relreplident <> 'd' or reloptions is not null)
+        union all
+        select format('statistics %I', stxname)
+        from pg_statistic_ext
+        where stxrelid = 'public.logs'::regclass
+        union all
+        select format('inheritance of %s', case inhparent when 'public.logs'::regclass then inhrelid else inhparent end::regclass)
+        from pg_inherits
+        where 'public.logs'::regclass in (inhparent, inhrelid)
+        union all
+        select distinct
+            case
+                when rule.ev_class = 'public.logs'::regclass then format('rule %I', rule.rulename)
+                else format('view %s', rule.ev_class::regclass)
+            end
+        from pg_depend
+        join pg_rewrite as rule on rule.oid = pg_depend.objid and pg_depend.classid = 'pg_rewrite'::regclass
+        where refclassid = 'pg_class'::regclass
+            and refobjid = 'public.logs'::regclass
+        union all
+        select pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid)
+        from pg_depend
+        join pg_type on refclassid = 'pg_type'::regclass and refobjid in (pg_type.oid, pg_type.typarray)
+        where pg_type.typrelid = 'public.logs'::regclass
+            and pg_depend.deptype = 'n'
+    ) as found;
+    if own is not null then
+        raise exception using
+            errcode = 'dependent_objects_still_exist',
+            message = format('what you have added to logs cannot go along when it is made anew in partitions: %s', own),
+            hint = 'Drop it, apply the fix again, and make it anew.';
+    end if;
+end;
+$$;
+
+-- By its text, whatever it is called.
+do $$
+declare
+    known constant name := private.find_constraint(
+        'public.logs', 'CHECK ((level = ANY (ARRAY[''error''::text, ''warn''::text, ''info''::text, ''debug''::text])))'
+    );
+begin
+    if known <> 'logs_level_check' then
+        execute format('alter table public.logs rename constraint %I to logs_level_check', known);
+    end if;
+end;
+$$;
+
+-- Of two indexes with one text, the one that has v1's name, or comes first, is v1's.
+create temporary table own_index on commit drop as
+select
+    pg_get_indexdef(indexrelid) as definition,
+    format('public.%I', relname) as name,
+    obj_description(indexrelid, 'pg_class') as description
+from (
+    select
+        pg_index.indexrelid,
+        pg_class.relname,
+        row_number() over (
+            partition by known.name is null, pg_index.indisprimary, known.name
+            order by pg_class.relname <> known.name, pg_class.relname
+        ) as place,
+        known.name is not null or pg_index.indisprimary as is_known
+    from pg_index
+    join pg_class on pg_class.oid = pg_index.indexrelid
+    left join (values
+        ('btree (level)', 'idx_logs_level'),
+        ('btree (event_type)', 'idx_logs_event_type'),
+        ('btree (created_at DESC)', 'idx_logs_created_at'),
+        ('btree (level, created_at DESC)', 'idx_logs_level_created'),
+        ('btree (user_id) WHERE (user_id IS NOT NULL)', 'idx_logs_user'),
+        ('btree (session_id, created_at DESC) WHERE (session_id IS NOT NULL)', 'logs_session_id_created_at_idx'),
+        ('gin (metadata jsonb_path_ops)', 'logs_metadata_idx')
+    ) as known (definition, name) on pg_get_indexdef(pg_index.indexrelid) like '% USING ' || known.definition
+    where pg_index.indrelid = 'public.logs'::regclass
+) as found
+where not found.is_known or found.place > 1;
+
 alter table public.logs set schema private;
 
 -- The primary key has to contain what the table is partitioned by.
 create table public.logs (
-    id uuid not null default gen_random_uuid(),
-    level text not null,
-    event_type text not null,
-    user_id uuid,
-    session_id uuid,
-    metadata jsonb,
-    created_at timestamptz not null default now(),
+    like private.logs including all excluding indexes excluding statistics,
     constraint logs_pkey primary key (id, created_at),
-    constraint logs_level_check check (level in ('error', 'warn', 'info', 'debug')),
     constraint logs_event_type_fkey foreign key (event_type) references public.event_types (code),
     constraint logs_user_id_fkey foreign key (user_id) references public.profiles (id) on delete set null,
     constraint logs_session_id_fkey foreign key (session_id) references public.sessions (id) on delete set null
 )
 partition by range (created_at);
+
+-- A sequence behind a column of the team's own belongs to the new one, and so do the privileges of its roles.
+do $$
+declare
+    held record;
+begin
+    for held in
+        select format('alter sequence %s owned by public.logs.%I', pg_depend.objid::regclass, attname) as statement
+        from pg_depend
+        join pg_class on pg_class.oid = objid and relkind = 'S'
+        join pg_attribute on attrelid = refobjid and attnum = refobjsubid
+        where refobjid = 'private.logs'::regclass
+            and deptype = 'a'
+    loop
+        execute held.statement;
+    end loop;
+    perform private.grant_again('table', 'public.logs', relacl) from pg_class where oid = 'private.logs'::regclass;
+    perform private.grant_again('table', 'public.logs', attacl, format('(%I)', attname))
+    from pg_attribute
+    where attrelid = 'private.logs'::regclass
+        and attacl is not null;
+end;
+$$;
+
 comment on table public.logs is
 'What happened, for support and for alarms, a partition a month (issue 30). Written by the service role and by jobs only; '
 'a learner reads their own (issue 24).';
@@ -53,78 +195,118 @@ comment on policy logs_select_own on public.logs is
 revoke insert, update, delete on public.logs from anon, authenticated;
 
 -- Partitions lie in private: one in public could be read there, past the policies of logs.
-create table private.logs_default (like public.logs including defaults including constraints);
+create table private.logs_default (like public.logs including all excluding indexes excluding identity);
 alter table public.logs attach partition private.logs_default default;  -- noqa: PRS
+revoke all on private.logs_default from public, anon, authenticated, service_role;
 comment on table private.logs_default is
-'Logs that no month''s partition is for, such as those of a clock that runs ahead. private.ensure_log_partitions() moves each '
-'row out once it makes that row''s month.';
+'Logs that no month''s partition is for, such as those of a clock that runs ahead, or of months in which no job ran. They grow old '
+'and go there: a month that has rows here gets no partition any more.';
 
-create function private.create_log_partition(month timestamptz) returns void
+-- By their bounds, whoever made them and whatever they are called.
+create function private.log_partitions(out partition regclass, out from_at timestamptz, out to_at timestamptz) returns setof record
+language plpgsql
+stable
+set search_path = ''
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+begin
+    return query
+    select
+        pg_class.oid::pg_catalog.regclass,
+        case bound[1] when 'MINVALUE' then '-infinity' else trim(both '''' from bound[1]) end::pg_catalog.timestamptz,
+        case bound[2] when 'MAXVALUE' then 'infinity' else trim(both '''' from bound[2]) end::pg_catalog.timestamptz
+    from pg_catalog.pg_inherits
+    join pg_catalog.pg_class on pg_class.oid = inhrelid
+    cross join lateral regexp_match(pg_get_expr(relpartbound, pg_class.oid), '^FOR VALUES FROM \((.+)\) TO \((.+)\)$') as bound
+    where inhparent = 'public.logs'::pg_catalog.regclass
+        and bound is not null
+    order by 2;
+end;
+$$;
+comment on function private.log_partitions() is
+'The partitions of logs but the default one, each from its first instant to the first of the next (issue 30).';
+revoke all on function private.log_partitions() from public, anon, authenticated, service_role;
+
+create function private.create_log_partition(month timestamptz) returns boolean
 language plpgsql
 set search_path = ''
+-- So that nobody waits long behind this function, while it waits for somebody else.
+set lock_timeout = '20ms'
 as $$
 declare
     -- From the first instant of the month to the first of the next, which no longer belongs to it. In UTC, whatever
     -- the session's TimeZone is.
-    from_at constant pg_catalog.timestamptz := date_trunc('month', month, 'UTC');
-    to_at constant pg_catalog.timestamptz := (from_at at time zone 'UTC' + interval '1 month') at time zone 'UTC';
-    name constant pg_catalog.text := to_char(from_at at time zone 'UTC', '"logs_y"YYYY"m"MM');
+    begins constant pg_catalog.timestamptz := date_trunc('month', month, 'UTC');
+    ends constant pg_catalog.timestamptz := (begins at time zone 'UTC' + interval '1 month') at time zone 'UTC';
+    name constant pg_catalog.text := to_char(begins at time zone 'UTC', '"logs_y"YYYY"m"MM');
 begin
-    -- One at a time, and whoever waited looks again.
-    perform pg_advisory_xact_lock(hashtextextended('log partitions', 0));
-    if to_regclass(format('private.%I', name)) is not null then
-        return;
+    if exists (select from private.log_partitions() as made where made.from_at < ends and made.to_at > begins) then
+        return true;
+    elsif to_regclass(format('private.%I', name)) is not null
+        or not pg_try_advisory_xact_lock(hashtextextended('log partitions', 0))
+        -- To attach a partition, PostgreSQL reads the default one through, and nobody writes a log meanwhile. Its rows of the
+        -- month would have to move as well.
+        or pg_relation_size('private.logs_default') > 64 * 1024 * 1024
+        or exists (select from private.logs_default where created_at >= begins and created_at < ends)
+    then
+        return false;
     end if;
 
-    -- Rows of this month may have landed in the default partition, and none may come while they move. The tables that
-    -- logs refers to are locked by ATTACH anyway: all at once, and in the order in which the app goes from one to the next.
-    lock table public.profiles, public.sessions, public.event_types, public.logs in share row exclusive mode;
-    execute format(
-        'create table private.%I (like public.logs including defaults including constraints)', name
-    );
-    execute format(
-        'with moved as (delete from private.logs_default where created_at >= %L and created_at < %L returning *) '
-        'insert into private.%I select * from moved',
-        from_at, to_at, name
-    );
-    execute format('alter table public.logs attach partition private.%I for values from (%L) to (%L)', name, from_at, to_at);
-    execute format('comment on table private.%I is %L', name, format('Logs of %s UTC.', to_char(from_at at time zone 'UTC', 'YYYY-MM')));
+    for attempt in 1..5 loop
+        begin
+            -- ATTACH locks the tables that logs refers to: all at once, and in the order in which the app goes from one to
+            -- the next. One that cannot be had lets go of the others.
+            lock table public.profiles, public.sessions, public.event_types in share row exclusive mode;
+            lock table only public.logs in share update exclusive mode;
+            lock table private.logs_default in access exclusive mode;
+            execute format('create table private.%I (like public.logs including all excluding indexes excluding identity)', name);
+            execute format(
+                'alter table public.logs attach partition private.%I for values from (%L) to (%L)', name, begins, ends
+            );
+            execute format('revoke all on private.%I from public, anon, authenticated, service_role', name);
+            execute format(
+                'comment on table private.%I is %L', name, format('Logs of %s UTC.', to_char(begins at time zone 'UTC', 'YYYY-MM'))
+            );
+            return true;
+        exception
+            when lock_not_available or deadlock_detected then
+                perform pg_sleep(0.03);
+        end;
+    end loop;
+    return false;
 end;
 $$;
 comment on function private.create_log_partition(timestamptz) is
-'Makes the partition of the month that a moment lies in, and moves its rows there from the default one (issue 30).';
-revoke all on function private.create_log_partition(timestamptz) from public;
+'Makes the partition of the month that a moment lies in, if need be, and says whether there is one. None is made for a month that '
+'has rows in the default partition, nor where somebody holds what it needs (issue 30).';
+revoke all on function private.create_log_partition(timestamptz) from public, anon, authenticated, service_role;
 
-create function private.ensure_log_partitions() returns void
+create function private.ensure_log_partitions() returns text
 language plpgsql
 set search_path = ''
 set timezone = 'UTC'
--- Less than deadlock_timeout: whoever holds what this needs goes on, and this gives up.
-set lock_timeout = '200ms'
 as $$
 declare
     month pg_catalog.timestamptz;
-    last_month constant pg_catalog.timestamptz := date_trunc('month', now()) + interval '2 months';
+    without pg_catalog.text;
+    began constant pg_catalog.timestamptz := clock_timestamp();
 begin
-    -- This month and the next two, and every month that the default partition holds rows of. A clock that is off by
-    -- decades makes no partition: its rows stay where they are.
     for month in
-        select generate_series(date_trunc('month', now()), last_month, interval '1 month')
-        union
-        select date_trunc('month', created_at)
-        from private.logs_default
-        where created_at >= timestamp with time zone '2000-01-01'
-            and created_at < last_month + interval '1 month'
-        order by 1
+        select generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '6 months', interval '1 month')
     loop
-        perform private.create_log_partition(month);
+        -- What is made is held until the caller commits.
+        if clock_timestamp() > began + interval '100 milliseconds' or not private.create_log_partition(month) then
+            without := concat_ws(', ', without, to_char(month, 'YYYY-MM'));
+        end if;
     end loop;
+    return without;
 end;
 $$;
 comment on function private.ensure_log_partitions() is
-'Makes the partitions of this month, the next two, and of each earlier month since 2000 that has rows in the default one '
+'Makes the partitions of this month and the next six, and returns the months that have none; their logs go to the default one '
 '(issue 30).';
-revoke all on function private.ensure_log_partitions() from public;
+revoke all on function private.ensure_log_partitions() from public, anon, authenticated, service_role;
 
 do $$
 declare
@@ -134,7 +316,7 @@ begin
         select distinct date_trunc('month', created_at, 'UTC')
         from private.logs
         where created_at >= timestamptz '2000-01-01 00:00+00'
-            and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '3 months') at time zone 'UTC'
+            and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '7 months') at time zone 'UTC'
         order by 1
     loop
         perform private.create_log_partition(month);
@@ -143,12 +325,18 @@ begin
 end;
 $$;
 
-insert into public.logs (id, level, event_type, user_id, session_id, metadata, created_at)
-select id, level, event_type, user_id, session_id, metadata, created_at
-from private.logs;
-
 do $$
+declare
+    columns constant text := (
+        select string_agg(quote_ident(attname), ', ' order by attnum)
+        from pg_attribute
+        where attrelid = 'private.logs'::regclass
+            and attnum > 0
+            and not attisdropped
+            and attgenerated = ''
+    );
 begin
+    execute format('insert into public.logs (%1$s) overriding system value select %1$s from private.logs', columns);
     if (select count(*) from private.logs) <> (select count(*) from public.logs) then
         raise exception 'not every log was copied';
     end if;
@@ -169,45 +357,78 @@ create index logs_metadata_idx on public.logs using gin (metadata jsonb_path_ops
 comment on index public.logs_metadata_idx is
 'Logs by what their metadata contain, such as an error code: metadata @> ''{"code": "E42"}'' (issue 23).';
 
-create function private.drop_old_logs(out affected bigint, out window_start timestamptz, out window_end timestamptz)
+do $$
+declare
+    own record;
+begin
+    for own in select definition, name, description from own_index order by name loop
+        execute own.definition;
+        if own.description is not null then
+            execute format('comment on index %s is %L', own.name, own.description);
+        end if;
+    end loop;
+end;
+$$;
+
+create function private.drop_old_logs(
+    out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
+)
 language plpgsql
 set search_path = ''
-set lock_timeout = '5s'
+set lock_timeout = '20ms'
 set timezone = 'UTC'
 as $$
 declare
-    month pg_catalog.record;
-    old_months pg_catalog.text[] := '{}';
-    name pg_catalog.text;
+    old pg_catalog.record;
     emptied bigint;
     oldest pg_catalog.timestamptz;
+    whole pg_catalog.regclass[] := '{}';
+    locked_at pg_catalog.timestamptz;
+    month pg_catalog.regclass;
+    without pg_catalog.text;
+    is_dropping pg_catalog.bool := false;
 begin
-    -- One run at a time.
-    perform pg_advisory_xact_lock(hashtextextended('log partitions', 0));
     affected := 0;
+    remaining := 0;
     window_end := now() - interval '30 days';
+    if not pg_try_advisory_xact_lock(hashtextextended('log partitions', 0)) then
+        remaining := 1;
+        undone := 'another run is under way';
+        return;
+    end if;
 
-    -- A month that is over 30 days old to its last instant is emptied as a whole: no row is read but to be counted.
-    for month in
-        select partition.relname
-        from pg_catalog.pg_inherits
-        join pg_catalog.pg_class as partition on partition.oid = pg_inherits.inhrelid
-        where pg_inherits.inhparent = 'public.logs'::pg_catalog.regclass
-            and partition.relname ~ '^logs_y\d{4}m\d{2}$'
-            and to_date(substr(partition.relname, 7), 'YYYY"m"MM') + interval '1 month' <= window_end
-        order by 1
+    -- First what locks nothing but rows: the days of the month in which the 30th day back lies, the default partition, and the old
+    -- months that lie in somebody else's partitions. An old month of ours is only counted, and dropped as a whole below.
+    for old in
+        select
+            made.partition,
+            made.from_at,
+            least(made.to_at, window_end) as to_at,
+            made.to_at <= window_end as is_over,
+            pg_has_role(current_user, pg_class.relowner, 'usage') as is_ours
+        from private.log_partitions() as made
+        join pg_catalog.pg_class on pg_class.oid = made.partition
+        where made.from_at < window_end
     loop
-        execute format('lock table private.%I in access exclusive mode', month.relname);
-        execute format('select count(*), min(created_at) from private.%I', month.relname) into emptied, oldest;
-        execute format('truncate private.%I', month.relname);
-        old_months := old_months || month.relname::pg_catalog.text;
+        if old.is_over and old.is_ours then
+            execute format('select count(*), min(created_at) from %s', old.partition) into emptied, oldest;
+            whole := whole || old.partition;
+        else
+            execute format(
+                'with deleted as (delete from public.logs where created_at >= %L and created_at < %L returning created_at) '
+                'select count(*), min(created_at) from deleted',
+                old.from_at, old.to_at
+            ) into emptied, oldest;
+            if old.is_over then
+                remaining := remaining + 1;
+                undone := concat_ws('; ', undone, format('%s is empty, and stays because it belongs to somebody else', old.partition));
+            end if;
+        end if;
         affected := affected + emptied;
         window_start := least(window_start, oldest);
     end loop;
-
-    -- The days of the month in which the 30th day back lies, and whatever stands in the default partition.
     with deleted as (
-        delete from public.logs
+        delete from private.logs_default
         where created_at < window_end
         returning created_at
     )
@@ -217,33 +438,53 @@ begin
     affected := affected + emptied;
     window_start := least(window_start, oldest);
 
-    -- The empty partitions go last: that locks logs and the tables that it refers to until the job commits, which is
-    -- at once. Where somebody holds one of them the job does not queue up in front of everybody else: an empty
-    -- partition can wait for the next run.
-    perform set_config('lock_timeout', '200ms', true);
-    begin
-        foreach name in array old_months loop
-            execute format('alter table public.logs detach partition private.%I', name);
-            execute format('drop table private.%I', name);
-        end loop;
-    exception
-        when lock_not_available or deadlock_detected then
-            null;
-    end;
+    -- Dropping a partition locks logs and the tables that it refers to until the job commits, so it comes last and ends within
+    -- 200 ms. Where somebody holds one of them for longer than a moment, the job does not queue up in front of everybody else.
+    for attempt in 1..5 loop
+        exit when whole = '{}' or is_dropping;
+        begin
+            locked_at := clock_timestamp();
+            lock table public.profiles, public.sessions, public.event_types in access exclusive mode;
+            lock table only public.logs in access exclusive mode;
+            lock table private.logs_default in access exclusive mode;
+            is_dropping := true;
+        exception
+            when lock_not_available or deadlock_detected then
+                perform pg_sleep(0.05);
+        end;
+    end loop;
+    foreach month in array whole loop
+        begin
+            if not is_dropping or clock_timestamp() > locked_at + interval '100 milliseconds' then
+                raise lock_not_available;
+            end if;
+            execute format('lock table %s in access exclusive mode', month);
+            execute format('alter table public.logs detach partition %s', month);
+            execute format('drop table %s', month);
+        exception
+            when lock_not_available or deadlock_detected or dependent_objects_still_exist then
+                execute format('select count(*) from %s', month) into emptied;
+                affected := affected - emptied;
+                remaining := remaining + 1;
+                undone := concat_ws('; ', undone, format('%s is kept for the next run', month));
+        end;
+    end loop;
 
-    -- So do the partitions of the months to come; until then the default one takes their logs.
-    begin
-        perform private.ensure_log_partitions();
-    exception
-        when lock_not_available or deadlock_detected then
-            null;
-    end;
+    -- So does making one.
+    if is_dropping and clock_timestamp() > locked_at + interval '50 milliseconds' then
+        return;
+    end if;
+    without := private.ensure_log_partitions();
+    if without is not null then
+        remaining := remaining + cardinality(string_to_array(without, ', '));
+        undone := concat_ws('; ', undone, format('no partition was made for %s', without));
+    end if;
 end;
 $$;
 comment on function private.drop_old_logs() is
-'Empties and drops the partitions that are over 30 days old, deletes what else is, and returns how many rows and the oldest '
-'(issue 30).';
-revoke all on function private.drop_old_logs() from public;
+'Drops the partitions that are over 30 days old, deletes what else is, makes the coming months, and returns how many rows went, the '
+'oldest, and what was left undone. It waits for no lock longer than 20 ms and holds none longer than 200 ms (issue 30).';
+revoke all on function private.drop_old_logs() from public, anon, authenticated, service_role;
 
 -- Restated from 26.
 create or replace function public.delete_old_logs() returns integer

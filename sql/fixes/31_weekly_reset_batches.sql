@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Finds a batch without reading all profiles for each. Whatever starts a new week writes it: a reset, or the first completion
@@ -13,7 +14,8 @@ comment on index public.profiles_week_reset_date_idx is
 'The profiles whose week is over (issue 31).';
 
 create function private.reset_weeks(
-    batch_size integer, out affected bigint, out window_start timestamptz, out window_end timestamptz
+    batch_size integer,
+    out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
 )
 language plpgsql
 set search_path = ''
@@ -48,13 +50,26 @@ begin
     select count(*), min(batch.week_reset_date)
     into affected, window_start
     from batch;
+
+    if affected < batch_size then
+        select count(*)
+        into remaining
+        from public.profiles
+        where profiles.week_reset_date <= window_end;
+        if remaining > 0 then
+            undone := format('%s profiles are held by somebody', remaining);
+        end if;
+    end if;
 end;
 $$;
 comment on function private.reset_weeks(integer) is
-'Starts a new week for one batch of profiles, without waiting for any (issue 31).';
-revoke all on function private.reset_weeks(integer) from public;
+'Starts a new week for one batch of profiles, without waiting for any; what remains is counted once no full batch is left (issue 31).';
+revoke all on function private.reset_weeks(integer) from public, anon, authenticated, service_role;
 
--- Restated from 02 with an argument, so under another signature: the old one has to go, and its grants with it.
+-- Restated from 02 with an argument, so under another signature: the old one has to go. What roles of the team's own may do
+-- comes along, here and wherever a job is made anew.
+create temporary table held on commit drop as
+select proacl as acl from pg_proc where oid = 'public.reset_weekly_limits()'::regprocedure;
 drop function public.reset_weekly_limits();
 create function public.reset_weekly_limits(batch_size integer default 1000) returns integer
 language plpgsql
@@ -76,6 +91,7 @@ $$;
 comment on function public.reset_weekly_limits(integer) is
 'Starts a new week for one batch of the profiles whose week is over, and returns how many; call it until it is 0 (issue 31).';
 revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
+select private.grant_again('function', 'public.reset_weekly_limits(integer)', acl) from held;
 
 -- What a scheduler calls. A procedure that commits may neither be SECURITY DEFINER nor have a SET clause, so it runs as
 -- its caller, and names every schema.
@@ -94,6 +110,6 @@ end;
 $$;
 comment on procedure private.run_weekly_reset(integer) is  -- noqa: LT01
 'Starts the new week for everybody, in batches that are committed one by one (issue 31).';
-revoke all on procedure private.run_weekly_reset(integer) from public;
+revoke all on procedure private.run_weekly_reset(integer) from public, anon, authenticated, service_role;
 
 commit;

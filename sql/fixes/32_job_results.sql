@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 create type private.job_result as (
@@ -13,16 +14,18 @@ create type private.job_result as (
     affected bigint,
     window_start timestamptz,
     window_end timestamptz,
-    error text
+    error text,
+    remaining bigint
 );
 comment on type private.job_result is
 'What a job did: its run''s id, its name, ok or failed, rows affected, the oldest moment among them, the moment that it worked '
-'up to, and why it failed (issue 32).';
+'up to, why it failed or what it left undone, and how much that is; null where there may be more batches (issue 32).';
 
 alter table public.logs add column message text;
 comment on column public.logs.message is 'The event in a sentence, for people (issue 32).';
 
--- Every job goes through here, so each is logged alike. The work is a query that returns affected, window_start, window_end.
+-- Every job goes through here, so each is logged alike. The work is a query that returns affected, window_start, window_end,
+-- remaining, and what was left undone.
 create function private.run_job(job text, event_type text, work text) returns private.job_result
 language plpgsql
 set search_path = ''
@@ -30,22 +33,61 @@ as $$
 declare
     result private.job_result;
 begin
+    perform private.refuse_client();
     result.job_id := gen_random_uuid();
     result.job := run_job.job;
     result.status := 'ok';
 
-    execute run_job.work into result.affected, result.window_start, result.window_end;
+    execute run_job.work into result.affected, result.window_start, result.window_end, result.remaining, result.error;
 
     insert into public.logs (level, event_type, message, metadata)
-    values ('info', run_job.event_type, format('%s: %s rows', result.job, result.affected), to_jsonb(result));
+    values (
+        'info',
+        run_job.event_type,
+        concat_ws('; ', format('%s: %s rows', result.job, result.affected), result.error),
+        to_jsonb(result)
+    );
     return result;
 end;
 $$;
 comment on function private.run_job(text, text, text) is
 'Does a job''s work, logs what it did, and returns it (issue 32).';
-revoke all on function private.run_job(text, text, text) from public;
+revoke all on function private.run_job(text, text, text) from public, anon, authenticated, service_role;
 
-create function private.expire_sessions(out affected bigint, out window_start timestamptz, out window_end timestamptz)
+-- A team's tables may refer to sessions and messages, in ways that only the catalog knows.
+create function private.not_referred_to(target regclass, alias text, on_delete text) returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select coalesce(string_agg(
+            format('not exists (select from %s as referring where %s)', conrelid::pg_catalog.regclass, condition), ' and '
+            order by conrelid::pg_catalog.regclass::pg_catalog.text, condition
+        ), 'true')
+        from pg_catalog.pg_constraint
+        cross join lateral (
+            select string_agg(format('referring.%I = %I.%I', theirs.attname, alias, ours.attname), ' and ' order by key.place) as condition
+            from unnest(conkey, confkey) with ordinality as key (their_column, our_column, place)
+            join pg_catalog.pg_attribute as theirs on theirs.attrelid = conrelid and theirs.attnum = their_column
+            join pg_catalog.pg_attribute as ours on ours.attrelid = confrelid and ours.attnum = our_column
+        ) as matching
+        where contype = 'f'
+            and confrelid = target
+            and conparentid = 0
+            and confdeltype::pg_catalog.text = any (string_to_array(on_delete, null))
+    );
+end;
+$$;
+comment on function private.not_referred_to(regclass, text, text) is
+'A condition in SQL: no row refers to this one by a foreign key whose ON DELETE is one of these letters of the catalog (issues 32 and '
+'33).';
+revoke all on function private.not_referred_to(regclass, text, text) from public, anon, authenticated, service_role;
+
+create function private.expire_sessions(
+    out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
+)
 language plpgsql
 set search_path = ''
 as $$
@@ -66,22 +108,39 @@ begin
         for update skip locked
     ) as candidate;
 
-    with deleted as (
-        delete from public.sessions
-        where sessions.id = any (expired)
-            and not sessions.is_completed
-            and sessions.last_activity_at < window_end
-            and not exists (
-                select
-                from public.message_chunks
-                where message_chunks.session_id = sessions.id
-                    and message_chunks.created_at >= now() - interval '1 day'
-            )
-        returning sessions.last_activity_at
+    -- One that must not go as long as something refers to it, or to a message of it, stays and does not hold up the rest.
+    execute format(
+        'with deleted as (
+            delete from public.sessions
+            where sessions.id = any ($1)
+                and not sessions.is_completed
+                and sessions.last_activity_at < $2
+                and not exists (
+                    select
+                    from public.message_chunks
+                    where message_chunks.session_id = sessions.id
+                        and message_chunks.created_at >= now() - interval ''1 day''
+                )
+                and %s
+                and not exists (select from public.messages where messages.session_id = sessions.id and not (%s))
+            returning sessions.last_activity_at
+        )
+        select count(*), min(deleted.last_activity_at)
+        from deleted',
+        private.not_referred_to('public.sessions', 'sessions', 'ar'),
+        private.not_referred_to('public.messages', 'messages', 'ar')
     )
-    select count(*), min(deleted.last_activity_at)
     into affected, window_start
-    from deleted;
+    using expired, window_end;
+
+    select count(*)
+    into remaining
+    from public.sessions
+    where not sessions.is_completed
+        and sessions.last_activity_at < window_end;
+    if remaining > 0 then
+        undone := format('%s sessions are in use, or referred to', remaining);
+    end if;
 
     -- Whole replies only: the beginning of one that still streams may be old.
     delete from public.message_chunks
@@ -95,9 +154,17 @@ end;
 $$;
 comment on function private.expire_sessions() is
 'Deletes sessions left open for over 7 days, and replies that nobody went on with for over a day (issues 4 and 32).';
-revoke all on function private.expire_sessions() from public;
+revoke all on function private.expire_sessions() from public, anon, authenticated, service_role;
 
 -- Restated from 04, 30 and 31 with another result type: the old functions have to go, and their grants with them.
+create temporary table held on commit drop as
+select pronamespace::regnamespace || '.' || proname as name, proacl as acl
+from pg_proc
+where oid in (
+    'public.delete_expired_sessions()'::regprocedure,
+    'public.delete_old_logs()'::regprocedure,
+    'public.reset_weekly_limits(integer)'::regprocedure
+);
 drop function public.delete_expired_sessions();
 drop function public.delete_old_logs();
 drop function public.reset_weekly_limits(integer);
@@ -138,6 +205,10 @@ $$;
 comment on function public.reset_weekly_limits(integer) is
 'Job: starts a new week for one batch of the profiles whose week is over; call it until affected is 0 (issues 31 and 32).';
 revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
+
+select private.grant_again('function', format('%s', pg_proc.oid::regprocedure), held.acl)
+from held
+join pg_proc on held.name = pronamespace::regnamespace || '.' || proname;
 
 create or replace procedure private.run_weekly_reset(batch_size integer default 1000)
 language plpgsql

@@ -2,13 +2,70 @@
 -- Locks: profiles, sessions, messages, message_chunks and messages_archive, ACCESS EXCLUSIVE, while profiles and messages are
 -- checked once. Also auth.users, whose foreign key goes. Reads and writes wait. event_types gets a row (ROW EXCLUSIVE),
 -- and nobody waits for that.
--- Repairs: nothing.
+-- Repairs: profiles whose auth user is deleted softly lose their address; no before-image is kept of it.
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- --- Accounts ------------------------------------------------------------------------------------------------------
+
+-- An address also stands in logs that name a learner by nothing else, such as a sign-in that was refused. Looking through all
+-- of them would take Auth's own request too long: the deletion notes the address, and a job does the rest.
+create table private.addresses_to_forget (
+    user_id uuid not null,
+    email text not null,
+    noted_at timestamptz not null default now(),
+    constraint addresses_to_forget_pkey primary key (user_id, email)
+);
+comment on table private.addresses_to_forget is
+'Addresses of deleted accounts that logs may still hold, until forget_addresses() has been by (issue 35).';
+comment on column private.addresses_to_forget.user_id is 'The learner whose address it was.';
+comment on column private.addresses_to_forget.email is 'The address, in small letters.';
+comment on column private.addresses_to_forget.noted_at is 'When the account was deleted.';
+revoke all on private.addresses_to_forget from public, anon, authenticated, service_role;
+
+create function private.retire_account(user_id uuid, email text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into private.addresses_to_forget (user_id, email)
+    select distinct retire_account.user_id, lower(known.email)
+    from (
+        select retire_account.email
+        union all
+        select profiles.email::pg_catalog.text
+        from public.profiles
+        where profiles.id = retire_account.user_id
+        union all
+        select repairs.before ->> 'email'
+        from private.repairs
+        where repairs.table_name = 'profiles'
+            and repairs.row_id = retire_account.user_id::pg_catalog.text
+    ) as known (email)
+    -- Not what stood in for an address.
+    where known.email ~ '\S'
+        and known.email not like '%@duplicate.invalid'
+    on conflict do nothing;
+
+    update public.profiles
+    set deleted_at = now(),
+        email = null
+    where profiles.id = retire_account.user_id
+        and profiles.deleted_at is null;
+
+    update private.repairs
+    set before = before || '{"email": null}'
+    where repairs.table_name = 'profiles'
+        and repairs.row_id = retire_account.user_id::pg_catalog.text
+        and repairs.before ->> 'email' is not null;
+end;
+$$;
+comment on function private.retire_account(uuid, text) is
+'Keeps a deleted user''s profile, clears its address there and in before-images, and notes it for the logs (issue 35).';
+revoke all on function private.retire_account(uuid, text) from public, anon, authenticated, service_role;
 
 create function private.retire_profile() returns trigger
 language plpgsql
@@ -16,17 +73,14 @@ security definer
 set search_path = ''
 as $$
 begin
-    update public.profiles
-    set deleted_at = now(),
-        email = null
-    where id = old.id
-        and deleted_at is null;
+    -- Of a user who was deleted softly before, a hash is left.
+    perform private.retire_account(old.id, case when old.deleted_at is null then old.email end);
     return null;
 end;
 $$;
 comment on function private.retire_profile() is
 'Keeps a deleted user''s profile, and clears its address (issue 35).';
-revoke all on function private.retire_profile() from public;
+revoke all on function private.retire_profile() from public, anon, authenticated, service_role;
 
 -- First auth.users, then profiles: a sign-up goes the same way.
 create trigger users_retire_profile
@@ -36,29 +90,40 @@ for each row execute function private.retire_profile();
 lock table public.sessions, public.profiles, public.messages, public.message_chunks, public.messages_archive
     in access exclusive mode;
 
+-- The profile outlives its auth user, so nothing may refer to that.
+select private.drop_foreign_key('public.profiles', 'FOREIGN KEY (id) REFERENCES auth.users(id)%');
 alter table public.profiles
     add column deleted_at timestamptz,
     alter column email drop not null,
-    -- The profile outlives its auth user, so nothing may refer to that.
-    drop constraint profiles_id_fkey,
     add constraint profiles_email_while_living check ((email is null) = (deleted_at is not null));
 comment on column public.profiles.deleted_at is
 'When the account was deleted. The profile stays, without its address, because sessions and messages refer to it (issue 35).';
 comment on constraint profiles_email_while_living on public.profiles is
 'A living profile has an address, a deleted one has none (issue 35).';
 
+-- Auth deletes softly too: it keeps its row, dates it and puts a hash in the address's place. No before-image is kept of these
+-- profiles: the address is what has to go.
+select private.retire_account(users.id, null)
+from auth.users
+where users.deleted_at is not null;
+
 -- A token stays valid for a while after its account is gone: it may still read its own sessions and messages, and write
 -- nothing. A look at the profile in each read would cost everybody else, every time.
-drop policy profiles_select_own_authenticated on public.profiles;
+select
+    private.drop_policies('public.profiles', 'select', 'authenticated', 'auth.uid() = id'),
+    private.drop_policies('public.profiles', 'update', 'authenticated', 'auth.uid() = id'),
+    private.drop_policies('public.sessions', 'insert', 'authenticated', 'auth.uid() = user_id'),
+    private.drop_policies('public.sessions', 'update', 'authenticated', 'auth.uid() = user_id'),
+    private.drop_policies('public.sessions', 'delete', 'authenticated', 'auth.uid() = user_id'),
+    private.require_no_other_policy('public.profiles', '{select,insert,update,delete}', '{}'),
+    private.require_no_other_policy('public.sessions', '{insert,update,delete}', '{}');
 create policy profiles_select_own on public.profiles
     for select to authenticated using (id = (select auth.uid()) and deleted_at is null);
 comment on policy profiles_select_own on public.profiles is
 'A learner reads their own profile, as long as they have an account (issue 35).';
-drop policy profiles_update_own_authenticated on public.profiles;
 create policy profiles_update_own on public.profiles
     for update to authenticated using (id = (select auth.uid()) and deleted_at is null);
 
-drop policy sessions_insert_own_authenticated on public.sessions;
 create policy sessions_insert_own on public.sessions
     for insert to authenticated with check (
         user_id = (select auth.uid())
@@ -66,7 +131,6 @@ create policy sessions_insert_own on public.sessions
     );
 comment on policy sessions_insert_own on public.sessions is
 'A learner with an account starts sessions of their own (issue 35). The policy on profiles hides deleted accounts.';
-drop policy sessions_update_own_authenticated on public.sessions;
 create policy sessions_update_own on public.sessions
     for update to authenticated using (
         user_id = (select auth.uid())
@@ -74,7 +138,6 @@ create policy sessions_update_own on public.sessions
     );
 comment on policy sessions_update_own on public.sessions is
 'A learner with an account changes their own sessions (issue 35).';
-drop policy sessions_delete_own_authenticated on public.sessions;
 create policy sessions_delete_own on public.sessions
     for delete to authenticated using (
         user_id = (select auth.uid())
@@ -115,7 +178,7 @@ set search_path = ''
 as $$
 declare
     session public.sessions;
-    is_client constant boolean := private.is_bound_by_policies();
+    is_client constant boolean := tg_argv[0] = 'client';
     is_streaming constant boolean := exists (
         select
         from public.message_chunks
@@ -139,7 +202,7 @@ begin
     into session
     from public.sessions
     where sessions.id = new.session_id
-        and case when is_client then sessions.user_id = private.calling_user() else true end
+        and (not is_client or sessions.user_id = private.calling_user())
     for no key update;
 
     if not found and not is_client then
@@ -174,7 +237,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    if private.is_bound_by_policies() and new.user_id is distinct from private.calling_user() then
+    if tg_argv[0] = 'client' and new.user_id is distinct from private.calling_user() then
         -- Somebody else's account: the policy refuses that, without a word about it.
         return new;
     end if;
@@ -186,13 +249,18 @@ end;
 $$;
 comment on function private.hold_account() is
 'Refuses a session for a deleted account, and keeps the account from being erased until the session is there (issue 35).';
-revoke all on function private.hold_account() from public;
+revoke all on function private.hold_account() from public, anon, authenticated, service_role;
 
 create trigger sessions_hold_account
 before insert on public.sessions
-for each row execute function private.hold_account();
+for each row when (not row_security_active('public.sessions')) execute function private.hold_account('server');
 comment on trigger sessions_hold_account on public.sessions is
 'A deleted account starts no sessions (issue 35).';
+create trigger sessions_hold_account_of_client
+before insert on public.sessions
+for each row when (row_security_active('public.sessions')) execute function private.hold_account('client');
+comment on trigger sessions_hold_account_of_client on public.sessions is
+'A deleted account starts no sessions, and a stranger''s says nothing about itself (issue 35).';
 
 create function private.require_account(user_id uuid) returns void
 language plpgsql
@@ -210,7 +278,7 @@ end;
 $$;
 comment on function private.require_account(uuid) is
 'Raises where the account is deleted (issue 35).';
-revoke all on function private.require_account(uuid) from public;
+revoke all on function private.require_account(uuid) from public, anon, authenticated, service_role;
 
 -- Restated from 04: a deleted account takes no new replies either, and an archived message no more fragments.
 create or replace function private.check_message_chunk() returns trigger
@@ -281,56 +349,6 @@ comment on function private.check_message_chunk() is
 'Lets a reply go on that began before its session was completed, and no other (issue 4), nor one for a deleted account (35); '
 'sets user_id.';
 
--- Restated from 33 with the two columns.
-create or replace function private.move_old_messages(
-    cutoff_months integer, batch_size integer, out affected bigint, out window_start timestamptz, out window_end timestamptz
-)
-language plpgsql
-set search_path = ''
-set timezone = 'UTC'
-as $$
-begin
-    if cutoff_months is null or cutoff_months < 1 or batch_size is null or batch_size < 1 then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = 'cutoff_months and batch_size have to be 1 or more',
-            hint = 'Leave them out for the defaults.';
-    end if;
-
-    window_end := now() - make_interval(months => cutoff_months);
-    -- One statement: a message is in exactly one of the two tables, whatever happens and whoever looks.
-    with batch as (
-        select messages.id
-        from public.messages
-        join public.sessions on sessions.id = messages.session_id
-        where messages.sent_at < window_end
-            -- An id that somebody has used again stays here, and does not hold up the rest.
-            and not exists (select from public.messages_archive as archived where archived.id = messages.id)
-        limit batch_size
-        -- First the session, as whoever deletes one does.
-        for key share of sessions skip locked
-        for update of messages skip locked
-    ),
-    moved as (
-        delete from public.messages
-        using batch
-        where messages.id = batch.id
-        returning messages.*
-    ),
-    archived as (
-        insert into public.messages_archive (
-            id, session_id, user_id, role, chat_type, content, sent_at, deleted_at, deleted_reason
-        )
-        select id, session_id, user_id, role, chat_type, content, sent_at, deleted_at, deleted_reason
-        from moved
-        returning sent_at
-    )
-    select count(*), min(archived.sent_at)
-    into affected, window_start
-    from archived;
-end;
-$$;
-
 -- --- The right to erasure ------------------------------------------------------------------------------------------
 
 create index repairs_session_id_idx on private.repairs ((before ->> 'session_id')) where table_name = 'messages';
@@ -340,16 +358,167 @@ comment on index private.repairs_session_id_idx is
 insert into public.event_types (code, description)
 values ('account_erased', 'What a learner wrote was erased on their request.');
 
+-- Each string in a JSON value, at any depth, and each key.
+create function private.without_text(value jsonb, pattern text) returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return case jsonb_typeof(value)
+        when 'string' then to_jsonb(regexp_replace(value #>> '{}', pattern, '[erased]', 'gi'))
+        when 'array' then (
+            select coalesce(jsonb_agg(private.without_text(element, pattern) order by place), '[]')
+            from jsonb_array_elements(value) with ordinality as listed (element, place)
+        )
+        when 'object' then (
+            select coalesce(
+                jsonb_object_agg(regexp_replace(key, pattern, '[erased]', 'gi'), private.without_text(element, pattern)), '{}'
+            )
+            from jsonb_each(value) as member (key, element)
+        )
+        else value
+    end;
+end;
+$$;
+comment on function private.without_text(jsonb, text) is
+'A JSON value with what matches a pattern replaced in all of its strings and keys, blind to case (issue 35).';
+revoke all on function private.without_text(jsonb, text) from public, anon, authenticated, service_role;
+
+create function private.forget_in_logs(addresses text[]) returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    -- Each address as it is, with nothing in it that a pattern would take for more; the @ also as it stands in a URL.
+    literal constant pg_catalog.text := (
+        select string_agg(
+            replace(regexp_replace(address, '([][\\.*+?^${}()|])', '\\\1', 'g'), '@', '(?:@|%40)'), '|' order by address
+        )
+        from unnest(addresses) as address
+    );
+    -- Not within a longer address: neither susanna@… nor …@example.org.uk.
+    whole constant pg_catalog.text := '(?<![[:alnum:]._%+-])(?:' || literal || ')(?![[:alnum:]-]|\.[[:alnum:]])';
+    touched bigint;
+begin
+    if literal is null then
+        return 0;
+    end if;
+
+    update public.logs
+    set message = regexp_replace(message, whole, '[erased]', 'gi'),
+        metadata = private.without_text(metadata, whole)
+    where message ~* whole
+        -- In JSON's own spelling a line break before the address is a letter, so the quick look is for the address alone.
+        or metadata::pg_catalog.text ~* literal
+        and metadata is distinct from private.without_text(metadata, whole);
+    get diagnostics touched = row_count;
+    return touched;
+end;
+$$;
+comment on function private.forget_in_logs(text[]) is
+'Takes these addresses out of all logs, wherever in message or metadata they stand, and returns how many logs had one (issue 35).';
+revoke all on function private.forget_in_logs(text[]) from public, anon, authenticated, service_role;
+
+create function private.forget_addresses(
+    out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    noted pg_catalog.text[];
+begin
+    remaining := 0;
+    window_end := now();
+    with taken as (
+        delete from private.addresses_to_forget
+        returning email, noted_at
+    )
+    select array_agg(distinct email), min(noted_at)
+    into noted, window_start
+    from taken;
+    affected := private.forget_in_logs(noted);
+end;
+$$;
+comment on function private.forget_addresses() is
+'Takes the addresses of accounts that were deleted since the last run out of the logs (issue 35).';
+revoke all on function private.forget_addresses() from public, anon, authenticated, service_role;
+
+insert into public.event_types (code, description)
+values ('addresses_forgotten', 'The job that takes deleted addresses out of the logs ran.');
+
+create function public.forget_addresses() returns private.job_result
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.run_job('forget_addresses', 'addresses_forgotten', 'select * from private.forget_addresses()');
+$$;
+comment on function public.forget_addresses() is
+'Job: takes the addresses of deleted accounts out of the logs (issue 35).';
+revoke all on function public.forget_addresses() from public, anon, authenticated;
+
+-- What a team has added may say something about a learner too.
+create function private.blanks(on_table regclass, ours name[]) returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select string_agg(
+            format(
+                ', %I = %s',
+                attname,
+                case
+                    when not attnotnull then 'null'
+                    when base.typcategory = 'A' or base.typname in ('json', 'jsonb') then '''{}'''
+                    else ''''''
+                end
+            ),
+            '' order by attnum
+        )
+        from pg_catalog.pg_attribute
+        join pg_catalog.pg_type as declared on declared.oid = atttypid
+        join pg_catalog.pg_type as base on base.oid = coalesce(nullif(declared.typbasetype, 0), declared.oid)
+        left join pg_catalog.pg_type as element on element.oid = base.typelem and base.typcategory = 'A'
+        where attrelid = on_table
+            and attnum > 0
+            and not attisdropped
+            and attgenerated = ''
+            and attname <> all (ours)
+            and (
+                'S' in (base.typcategory, element.typcategory)
+                or coalesce(element.typname, base.typname) in ('json', 'jsonb', 'xml', 'bytea', 'hstore')
+            )
+    );
+end;
+$$;
+comment on function private.blanks(regclass, name[]) is
+'Sets each column of a table that holds text, JSON or bytes, and is none of ours, to nothing: part of an UPDATE (issue 35).';
+revoke all on function private.blanks(regclass, name[]) from public, anon, authenticated, service_role;
+
 create function private.erase_account(
-    user_id uuid, out affected bigint, out window_start timestamptz, out window_end timestamptz
+    user_id uuid,
+    out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
 )
 language plpgsql
 set search_path = ''
 as $$
 declare
     learner constant pg_catalog.uuid := erase_account.user_id;
+    sessions_of_learner constant pg_catalog.uuid[] := array(select sessions.id from public.sessions where sessions.user_id = learner);
+    of_profiles constant pg_catalog.text[] := '{id,email,completed_scenario_count,current_week_completion_count,week_reset_date,'
+        'created_at,updated_at,deleted_at}';
+    of_sessions constant pg_catalog.text[] := '{id,user_id,scenario_id,is_completed,started_at,last_activity_at,last_message_at,'
+        'completed_at,message_count_main,message_count_helper,duration_seconds,created_at,updated_at}';
+    of_messages constant pg_catalog.text[] := '{id,session_id,user_id,role,chat_type,content,client_message_id,timestamp,sent_at,'
+        'created_at,deleted_at,deleted_reason}';
     reply pg_catalog.uuid;
+    addresses pg_catalog.text[];
     touched bigint;
+    oldest pg_catalog.timestamptz;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         -- An older snapshot would not show what was written just now.
@@ -377,77 +546,133 @@ begin
     perform from public.sessions where sessions.user_id = learner order by sessions.id for no key update;
     perform from public.profiles where profiles.id = learner for update;
     -- Written, not only locked: a writer with an older snapshot, who could not see that the account is deleted, fails.
-    update public.sessions
-    set updated_at = now()
-    where sessions.user_id = learner;
+    execute format(
+        'update public.sessions set updated_at = now()%s where sessions.user_id = $1',
+        private.blanks('public.sessions', of_sessions::pg_catalog.name[])
+    )
+    using learner;
     for reply in select distinct chunk.message_id from public.message_chunks as chunk where chunk.user_id = learner order by 1 loop
         perform private.lock_reply(reply);
     end loop;
 
     window_end := now();
-    update public.profiles
-    set deleted_at = coalesce(profiles.deleted_at, now()),
-        email = null
-    where profiles.id = learner;
+    perform private.retire_account(learner, (select users.email from auth.users where users.id = learner and users.deleted_at is null));
+    execute format(
+        'update public.profiles set updated_at = now()%s where profiles.id = $1',
+        private.blanks('public.profiles', of_profiles::pg_catalog.name[])
+    )
+    using learner;
 
     delete from public.message_chunks as chunk
     where chunk.user_id = learner;
     get diagnostics affected = row_count;
 
-    -- Two statements: a message that is being archived meanwhile is waited for by the first, and seen by the second.
-    with erased as (
-        update public.messages
-        set content = '',
-            deleted_at = coalesce(messages.deleted_at, now()),
-            deleted_reason = coalesce(messages.deleted_reason, 'erased')
-        where messages.user_id = learner
-            and (messages.content <> '' or messages.deleted_at is null)
-        returning messages.sent_at
+    -- Two statements: a message that is being archived meanwhile is waited for by the first, and seen by the second. Whoever
+    -- hid a message may have said why in words that name somebody.
+    execute format(
+        'with erased as (
+            update public.messages
+            set content = '''',
+                deleted_at = coalesce(messages.deleted_at, now()),
+                deleted_reason = ''erased''%s
+            where messages.user_id = $1
+                and (messages.content <> '''' or messages.deleted_reason is distinct from ''erased'')
+            returning messages.sent_at
+        )
+        select count(*), min(erased.sent_at) from erased',
+        private.blanks('public.messages', of_messages::pg_catalog.name[])
     )
-    select count(*), min(erased.sent_at)
     into touched, window_start
-    from erased;
+    using learner;
     affected := affected + touched;
 
-    with erased as (
-        update public.messages_archive as archived
-        set content = '',
-            deleted_at = coalesce(archived.deleted_at, now()),
-            deleted_reason = coalesce(archived.deleted_reason, 'erased')
-        where archived.user_id = learner
-            and (archived.content <> '' or archived.deleted_at is null)
-        returning archived.sent_at
+    execute format(
+        'with erased as (
+            update public.messages_archive as archived
+            set content = '''',
+                deleted_at = coalesce(archived.deleted_at, now()),
+                deleted_reason = ''erased''%s
+            where archived.user_id = $1
+                and (archived.content <> '''' or archived.deleted_reason is distinct from ''erased'')
+            returning archived.sent_at
+        )
+        select count(*), min(erased.sent_at) from erased',
+        private.blanks('public.messages_archive', of_messages::pg_catalog.name[])
     )
-    select count(*), least(window_start, min(erased.sent_at))
-    into touched, window_start
-    from erased;
+    into touched, oldest
+    using learner;
     affected := affected + touched;
+    window_start := least(window_start, oldest);
 
-    -- Before-images: of messages, also those whose session is gone and with it the word whose they were.
+    -- Before-images: of messages, also those whose session is gone and with it the word whose they were. Only what is ours
+    -- stays of any.
     update private.repairs
-    set before = before || '{"content": ""}'
+    set before = (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any (of_messages))
+        || '{"content": "", "deleted_reason": null}'
     where table_name = 'messages'
-        and before ->> 'content' <> ''
         and (
-            before ->> 'session_id' in (select sessions.id::pg_catalog.text from public.sessions where sessions.user_id = learner)
+            before ->> 'session_id' = any (sessions_of_learner::pg_catalog.text[])
             or not exists (select from public.sessions where sessions.id::pg_catalog.text = before ->> 'session_id')
         );
     update private.repairs
-    set before = before || '{"email": null}'
+    set before = (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any (of_profiles)) || '{"email": null}'
     where table_name = 'profiles'
         and row_id = learner::pg_catalog.text;
+    update private.repairs
+    set before = (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any (of_sessions))
+    where table_name = 'sessions'
+        and row_id = any (sessions_of_learner::pg_catalog.text[]);
 
     -- The event stays, what was said about it goes. A log that is being written just now keeps its text until it is old.
-    update public.logs
-    set message = null,
-        metadata = null
-    where (logs.user_id = learner or logs.session_id in (select sessions.id from public.sessions where sessions.user_id = learner))
-        and (logs.message is not null or logs.metadata is not null);
+    execute format(
+        'update public.logs
+        set message = null,
+            metadata = null%s
+        where logs.user_id = $1 or logs.session_id = any ($2)',
+        private.blanks('public.logs', '{level,event_type,message,metadata}')
+    )
+    using learner, sessions_of_learner;
+    with taken as (
+        delete from private.addresses_to_forget as noted
+        where noted.user_id = learner
+        returning noted.email
+    )
+    select array_agg(taken.email)
+    into addresses
+    from taken;
+    perform private.forget_in_logs(addresses);
+
+    -- What a team keeps in tables of its own is its own to erase.
+    select count(*), string_agg(own.name, ', ' order by own.name)
+    into remaining, undone
+    from (
+        select distinct conrelid::pg_catalog.regclass::pg_catalog.text as name
+        from pg_catalog.pg_constraint
+        join pg_catalog.pg_class on pg_class.oid = conrelid
+        where contype = 'f'
+            and confrelid in (
+                'auth.users'::pg_catalog.regclass, 'public.profiles'::pg_catalog.regclass, 'public.sessions'::pg_catalog.regclass,
+                'public.messages'::pg_catalog.regclass, 'public.messages_archive'::pg_catalog.regclass
+            )
+            and conrelid not in (
+                'public.profiles'::pg_catalog.regclass, 'public.sessions'::pg_catalog.regclass,
+                'public.messages'::pg_catalog.regclass, 'public.messages_archive'::pg_catalog.regclass,
+                'public.message_chunks'::pg_catalog.regclass, 'public.logs'::pg_catalog.regclass
+            )
+            and not relispartition
+            -- The platform looks after its own.
+            and relnamespace::pg_catalog.regnamespace::pg_catalog.text not in ('auth', 'storage', 'realtime')
+            and private.blanks(conrelid, '{}') is not null
+    ) as own;
+    if undone is not null then
+        undone := format('not looked into, though they refer to learners: %s', undone);
+    end if;
 end;
 $$;
 comment on function private.erase_account(uuid) is
-'Blanks all that a learner wrote, in messages, archive, fragments, before-images and logs, and deletes the account (issue 35).';
-revoke all on function private.erase_account(uuid) from public;
+'Blanks all that a learner wrote, in messages, archive, fragments, before-images and logs, with what a team has added to them, and '
+'deletes the account; names the tables of the team''s own that it does not look into (issue 35).';
+revoke all on function private.erase_account(uuid) from public, anon, authenticated, service_role;
 
 create function public.erase_user(user_id uuid) returns private.job_result
 language sql

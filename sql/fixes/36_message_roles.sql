@@ -5,12 +5,14 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.messages, public.messages_archive in access exclusive mode;
 
 -- Two values become one, and an enum cannot lose a value: a new type takes the name. The check of 14 names the old
 -- values, and with two roles every pair is valid.
 alter table public.messages drop constraint messages_role_chat_type_valid;
+select private.require_no_dependants('public.messages', 'role', of_its_type => true);
 alter type public.message_role rename to message_role_of_three;
 create type public.message_role as enum ('user', 'assistant');
 comment on type public.message_role is
@@ -22,6 +24,25 @@ alter table public.messages
 alter table public.messages_archive
     alter column role type public.message_role
     using (case role when 'user' then 'user' else 'assistant' end)::public.message_role;
+-- Something of the team's own may use the type elsewhere.
+do $$
+declare
+    users text;
+begin
+    select string_agg(pg_describe_object(classid, objid, objsubid), ', ')
+    into users
+    from pg_depend
+    where refclassid = 'pg_type'::regclass
+        and refobjid = 'public.message_role_of_three'::regtype
+        and deptype = 'n';
+    if users is not null then
+        raise exception using
+            errcode = 'dependent_objects_still_exist',
+            message = format('what you have added uses the type message_role, whose values change: %s', users),
+            hint = 'Give it the type text, apply the fix again, and give it message_role back.';
+    end if;
+end;
+$$;
 drop type public.message_role_of_three;
 
 comment on column public.messages.role is
@@ -36,6 +57,7 @@ as $$
 declare
     reply pg_catalog.record;
 begin
+    perform private.refuse_client();
     perform private.lock_reply(finalize_message.message_id);
 
     select

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 create function private.keep_message() returns trigger
@@ -14,8 +15,14 @@ declare
     -- What the row may become: as it was, but for being deleted or not.
     allowed pg_catalog.jsonb := to_jsonb(old) || jsonb_build_object('deleted_at', new.deleted_at, 'deleted_reason', new.deleted_reason);
 begin
-    if new.content = '' and new.deleted_at is not null then
-        allowed := allowed || '{"content": ""}';
+    if new is not distinct from old then
+        -- An upsert that brings the same again: there is nothing to write.
+        return null;
+    elsif new.content = '' and new.deleted_at is not null then
+        -- With the content goes what a team has added to it.
+        allowed := to_jsonb(new)
+            || jsonb_build_object('id', old.id, 'session_id', old.session_id, 'user_id', old.user_id)
+            || jsonb_build_object('role', old.role, 'chat_type', old.chat_type, 'sent_at', old.sent_at);
     end if;
 
     if to_jsonb(new) <> allowed or (old.content = '' and old.deleted_at is not null and new.deleted_at is null) then
@@ -30,7 +37,7 @@ end;
 $$;
 comment on function private.keep_message() is
 'Lets a message be hidden, shown again or erased, and changed in no other way, whoever asks (issue 37).';
-revoke all on function private.keep_message() from public;
+revoke all on function private.keep_message() from public, anon, authenticated, service_role;
 
 create trigger messages_immutable
 before update on public.messages
@@ -44,6 +51,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if new is not distinct from old then
+        -- An upsert that brings the same again: there is nothing to write.
+        return null;
+    end if;
+
     raise exception using
         errcode = 'restrict_violation',
         message = 'a fragment is never changed',
@@ -53,7 +65,7 @@ end;
 $$;
 comment on function private.keep_chunk() is
 'Keeps the fragments of a reply as they arrived, whoever asks (issue 37).';
-revoke all on function private.keep_chunk() from public;
+revoke all on function private.keep_chunk() from public, anon, authenticated, service_role;
 
 create trigger message_chunks_immutable
 before update of message_id, seq, session_id, user_id, chat_type, content on public.message_chunks

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 create view private.timestamp_rules_broken as
@@ -28,6 +29,7 @@ where relation.relnamespace = 'public'::regnamespace
         or attribute.attname !~ '_at$'
         or col_description(attribute.attrelid, attribute.attnum) is null
     );
+revoke all on private.timestamp_rules_broken from public, anon, authenticated, service_role;
 comment on view private.timestamp_rules_broken is
 'Each column that breaks a rule of issue 39; empty when all is well. The rules: a moment is a timestamptz. Its name ends '
 'in _at: created_at for the row, updated_at for its last change, and what happened otherwise (started_at, sent_at). '

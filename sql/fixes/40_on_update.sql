@@ -5,6 +5,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 lock table public.sessions, public.messages, public.message_chunks, public.messages_archive, public.logs,
     public.profiles, public.scenarios, public.event_types
@@ -32,11 +33,12 @@ alter table public.messages_archive
 comment on constraint messages_archive_session_id_user_id_fkey on public.messages_archive is
 'An archived message has the user of its session (issue 33), and its key never changes (issue 40).';
 
+select
+    private.drop_foreign_key('public.sessions', 'FOREIGN KEY (user_id) REFERENCES %profiles(id)%'),
+    private.drop_foreign_key('public.sessions', 'FOREIGN KEY (scenario_id) REFERENCES %scenarios(id)%');
 alter table public.sessions
-    drop constraint sessions_user_id_fkey,
     add constraint sessions_user_id_fkey
         foreign key (user_id) references public.profiles (id) on delete cascade on update restrict,
-    drop constraint sessions_scenario_id_fkey,
     add constraint sessions_scenario_id_fkey
         foreign key (scenario_id) references public.scenarios (id) on delete restrict on update cascade;
 comment on constraint sessions_user_id_fkey on public.sessions is

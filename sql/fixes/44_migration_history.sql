@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Where the Supabase CLI records what it has applied; here only where the fixes were applied by hand so far.

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 insert into public.event_types (code, description)
@@ -17,12 +18,13 @@ as $$
 declare
     result private.job_result;
 begin
+    perform private.refuse_client();
     result.job_id := gen_random_uuid();
     result.job := job;
     result.status := 'ok';
 
     begin
-        execute run_job.work into result.affected, result.window_start, result.window_end;
+        execute run_job.work into result.affected, result.window_start, result.window_end, result.remaining, result.error;
     exception
         -- OTHERS leaves out two: query_canceled, which is what a statement timeout raises, and assert_failure.
         when query_canceled or assert_failure or others then
@@ -30,6 +32,7 @@ begin
             result.affected := 0;
             result.window_start := null;
             result.window_end := null;
+            result.remaining := null;
             result.error := format('%s: %s', sqlstate, sqlerrm);
     end;
 
@@ -37,7 +40,10 @@ begin
     values (
         case result.status when 'ok' then 'info' else 'error' end,
         case result.status when 'ok' then run_job.event_type else 'job_failed' end,
-        format('%s: %s', result.job, coalesce(result.error, format('%s rows', result.affected))),
+        case result.status
+            when 'ok' then concat_ws('; ', format('%s: %s rows', result.job, result.affected), result.error)
+            else format('%s: %s', result.job, result.error)
+        end,
         to_jsonb(result)
     );
     if result.status = 'failed' then

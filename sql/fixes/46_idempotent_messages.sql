@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 alter table public.messages
@@ -19,7 +20,8 @@ alter table public.messages_archive add column client_message_id uuid;
 comment on column public.messages_archive.client_message_id is 'As in messages.';
 
 -- Restated from 35: it runs before ON CONFLICT has a say, so a retry passes here too. Its message was stored before the
--- session was completed, so a retry may come after that: it writes nothing.
+-- session was completed, so a retry may come after that: it writes nothing. A key under which something else is stored
+-- is a mistake of the sender's, which ON CONFLICT would hide.
 create or replace function private.require_open_session() returns trigger
 language plpgsql
 security definer
@@ -27,7 +29,7 @@ set search_path = ''
 as $$
 declare
     session pg_catalog.record;
-    is_client constant boolean := private.is_bound_by_policies();
+    is_client constant boolean := tg_argv[0] = 'client';
     facts pg_catalog.record;
 begin
     -- The lock makes a completion wait for this message, and this message for a completion.
@@ -36,7 +38,7 @@ begin
     into session
     from public.sessions
     where sessions.id = new.session_id
-        and case when is_client then sessions.user_id = private.calling_user() else true end
+        and (not is_client or sessions.user_id = private.calling_user())
     for no key update;
 
     if not found and not is_client then
@@ -45,6 +47,10 @@ begin
             message = 'there is no such session',
             detail = format('session %s', new.session_id),
             hint = 'Create the session before its messages.';
+    elsif not found then
+        -- A client who names somebody else's session: the policy refuses that, without a word about it.
+        new.user_id := null;
+        return new;
     end if;
 
     -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
@@ -60,12 +66,15 @@ begin
             where profiles.id = session.user_id
                 and profiles.deleted_at is not null
         ) as is_deleted,
-        session.is_completed
-        and exists (
-            select
-            from public.messages
-            where messages.session_id = new.session_id
-                and messages.client_message_id = new.client_message_id
+        -- Of what is stored under one of its two keys: whether it is the same message. Null where nothing is.
+        (
+            select bool_and(
+                (stored.session_id, stored.role, stored.chat_type, stored.content)
+                = (new.session_id, new.role, new.chat_type, new.content)
+            )
+            from public.messages as stored
+            where stored.id = new.id
+                or (stored.session_id = new.session_id and stored.client_message_id = new.client_message_id)
         ) as is_retry
     into facts;
 
@@ -78,17 +87,22 @@ begin
             message = 'a reply is streaming under this id',
             detail = format('message %s', new.id),
             hint = 'Send the message under an id of its own, or without one.';
-    elsif session.is_completed and not facts.is_streaming and not facts.is_retry then
+    elsif facts.is_deleted then
+        perform private.require_account(session.user_id);
+    elsif not facts.is_retry then
+        raise exception using
+            errcode = 'PT409',
+            message = 'another message is stored under this id',
+            detail = format('message %s', coalesce(new.client_message_id, new.id)),
+            hint = 'Send it under an id of its own; only a retry of the same message may say the same id.';
+    elsif session.is_completed and not facts.is_streaming and facts.is_retry is null then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
             detail = format('session %s', new.session_id),
             hint = 'Start a new session.';
-    elsif facts.is_deleted then
-        perform private.require_account(session.user_id);
     end if;
 
-    -- Null for a client who names somebody else's session: the policy refuses that.
     new.user_id := session.user_id;
     return new;
 end;
@@ -97,54 +111,81 @@ comment on function private.require_open_session() is
 'Refuses a message for a completed session (issue 3), except a reply that began before (4) and a retry (46), or for a deleted '
 'account (35), and sets its user (18).';
 
--- Restated from 35 with the column.
-create or replace function private.move_old_messages(
-    cutoff_months integer, batch_size integer, out affected bigint, out window_start timestamptz, out window_end timestamptz
-)
+-- Restated from 35: a fragment that is sent again, too.
+create or replace function private.check_message_chunk() returns trigger
 language plpgsql
+security definer
 set search_path = ''
-set timezone = 'UTC'
 as $$
+declare
+    earlier public.message_chunks;
+    session public.sessions;
 begin
-    if cutoff_months is null or cutoff_months < 1 or batch_size is null or batch_size < 1 then
-        raise exception using
-            errcode = 'invalid_parameter_value',
-            message = 'cutoff_months and batch_size have to be 1 or more',
-            hint = 'Leave them out for the defaults.';
+    perform private.lock_reply(new.message_id);
+
+    -- Its own place first, then any other of the reply.
+    select chunk.*
+    into earlier
+    from public.message_chunks as chunk
+    where chunk.message_id = new.message_id
+    order by chunk.seq = new.seq desc
+    limit 1;
+
+    if found then
+        if (earlier.session_id, earlier.chat_type) is distinct from (new.session_id, new.chat_type) then
+            raise exception using
+                errcode = 'check_violation',
+                message = 'all fragments of a message belong to one session and one chat',
+                detail = format('message %s', new.message_id),
+                hint = 'Stream each reply under a message_id of its own.';
+        elsif earlier.seq = new.seq and earlier.content <> new.content then
+            raise exception using
+                errcode = 'PT409',
+                message = 'another fragment is stored in this place',
+                detail = format('message %s, fragment %s', new.message_id, new.seq),
+                hint = 'Send it under the next number; only a retry of the same fragment may say the same one.';
+        end if;
+
+        new.user_id := earlier.user_id;
+        return new;
     end if;
 
-    window_end := now() - make_interval(months => cutoff_months);
-    -- One statement: a message is in exactly one of the two tables, whatever happens and whoever looks.
-    with batch as (
-        select messages.id
-        from public.messages
-        join public.sessions on sessions.id = messages.session_id
-        where messages.sent_at < window_end
-            -- An id that somebody has used again stays here, and does not hold up the rest.
-            and not exists (select from public.messages_archive as archived where archived.id = messages.id)
-        limit batch_size
-        -- First the session, as whoever deletes one does.
-        for key share of sessions skip locked
-        for update of messages skip locked
-    ),
-    moved as (
-        delete from public.messages
-        using batch
-        where messages.id = batch.id
-        returning messages.*
-    ),
-    archived as (
-        insert into public.messages_archive (
-            id, session_id, user_id, role, chat_type, content, client_message_id, sent_at, deleted_at, deleted_reason
-        )
-        select id, session_id, user_id, role, chat_type, content, client_message_id, sent_at, deleted_at, deleted_reason
-        from moved
-        returning sent_at
-    )
-    select count(*), min(archived.sent_at)
-    into affected, window_start
-    from archived;
+    -- The reply begins: it waits for a completion that is under way, and a completion waits for it.
+    select sessions.*
+    into session
+    from public.sessions
+    where sessions.id = new.session_id
+    for no key update;
+
+    if not found then
+        raise exception using
+            errcode = 'foreign_key_violation',
+            message = 'there is no such session',
+            detail = format('session %s', new.session_id),
+            hint = 'Create the session before its replies.';
+    elsif exists (select from public.messages where messages.id = new.message_id)
+        or exists (select from public.messages_archive where messages_archive.id = new.message_id)
+    then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the message is finalized and takes no more fragments',
+            detail = format('message %s', new.message_id),
+            hint = 'Stream the next reply under a new message_id.';
+    elsif session.is_completed then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more replies',
+            detail = format('session %s', new.session_id),
+            hint = 'Start a new session.';
+    end if;
+    perform private.require_account(session.user_id);
+
+    new.user_id := session.user_id;
+    return new;
 end;
 $$;
+comment on function private.check_message_chunk() is
+'Lets a reply go on that began before its session was completed, and no other (issue 4), nor one for a deleted account (35), nor '
+'another text in a place that is taken (46); sets user_id.';
 
 commit;

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- The fixes before have closed each function that they restated. Here all of them, by name, for the record.
@@ -13,6 +14,7 @@ revoke all on function
     public.delete_old_logs(),
     public.erase_user(uuid),
     public.finalize_message(uuid),
+    public.forget_addresses(),
     public.reset_weekly_limits(integer)
 from public, anon, authenticated;
 grant execute on function
@@ -21,6 +23,7 @@ grant execute on function
     public.delete_old_logs(),
     public.erase_user(uuid),
     public.finalize_message(uuid),
+    public.forget_addresses(),
     public.reset_weekly_limits(integer)
 to service_role;
 

@@ -4,10 +4,12 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Counts, dates and the address: no column of a profile is the learner's to write.
 drop policy profiles_update_own on public.profiles;
+select private.require_no_other_policy('public.profiles', '{update}', '{}');
 revoke update on public.profiles from anon, authenticated;
 
 commit;

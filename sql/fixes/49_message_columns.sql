@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Not among them: id, user_id, sent_at and what says that a message is deleted.
@@ -12,6 +13,7 @@ grant insert (session_id, role, chat_type, content, client_message_id) on public
 
 -- Restated from 18.
 drop policy messages_insert_own on public.messages;
+select private.require_no_other_policy('public.messages', '{select,insert,update,delete}', '{messages_select_own}');
 create policy messages_insert_own on public.messages
     for insert to authenticated with check (user_id = (select auth.uid()) and role = 'user');
 comment on policy messages_insert_own on public.messages is

@@ -4,6 +4,7 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- A session begins with a learner and a scenario, and ends by being completed. Triggers write everything else.
@@ -46,7 +47,7 @@ end;
 $$;
 comment on function private.keep_session_user() is
 'Keeps a session from changing hands, whoever asks (B4).';
-revoke all on function private.keep_session_user() from public;
+revoke all on function private.keep_session_user() from public, anon, authenticated, service_role;
 
 create trigger sessions_keep_user
 before update of user_id on public.sessions

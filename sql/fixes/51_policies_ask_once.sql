@@ -4,10 +4,15 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- The last of v1's policies. The sub-select becomes an InitPlan: evaluated once, before the first row.
-drop policy sessions_select_own_authenticated on public.sessions;
+select
+    private.drop_policies('public.sessions', 'select', 'authenticated', 'auth.uid() = user_id'),
+    private.require_no_other_policy(
+        'public.sessions', '{select,insert,update,delete}', '{sessions_insert_own,sessions_update_own,sessions_delete_own}'
+    );
 create policy sessions_select_own on public.sessions
     for select to authenticated using (user_id = (select auth.uid()));
 comment on policy sessions_select_own on public.sessions is

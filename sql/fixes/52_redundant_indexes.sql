@@ -4,10 +4,11 @@
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Issues 19 and 41 have given the two foreign keys their indexes, 20 and 21 have dropped what became double there.
 -- idx_logs_level_created begins with the same column and answers whatever this one does.
-drop index public.idx_logs_level;
+select private.drop_index('public.logs', 'btree (level)', 'idx_logs_level');
 
 commit;

@@ -1,9 +1,11 @@
 -- 53 · B7 · The default grants include TRUNCATE
--- Locks: nothing that a query waits for.
+-- Locks: profiles, scenarios, sessions, messages, messages_archive, message_chunks, logs and event_types, SHARE ROW EXCLUSIVE, for a
+-- moment: no row is read. Writes wait, reads do not.
 -- Repairs: nothing.
 
 begin;
 
+set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
 -- Row-level security does not see TRUNCATE, and nobody's app needs REFERENCES or TRIGGER. Everything is taken back, and
@@ -48,5 +50,70 @@ alter default privileges in schema public revoke all on tables from anon, authen
 alter default privileges in schema public grant select, insert, update, delete on tables to service_role;
 alter default privileges in schema public revoke all on sequences from anon, authenticated, service_role;
 alter default privileges in schema public grant usage on sequences to service_role;
+
+-- A second lock behind the privilege, as in private.refuse_client(): only the owner empties a table.
+create function private.refuse_truncate() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not pg_has_role(current_user, (select relowner from pg_catalog.pg_class where pg_class.oid = tg_relid), 'usage') then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('only the owner of %s may empty it', tg_table_name),
+            detail = format('role %s', current_user),
+            hint = 'Delete the rows that have to go.';
+    end if;
+    return null;
+end;
+$$;
+comment on function private.refuse_truncate() is
+'Keeps everybody but a table''s owner from emptying it, also who has been granted TRUNCATE (B7).';
+revoke all on function private.refuse_truncate() from public, anon, authenticated, service_role;
+
+do $$
+declare
+    ours constant text[] := array[
+        'event_types', 'logs', 'message_chunks', 'messages', 'messages_archive', 'profiles', 'scenarios', 'sessions'
+    ];
+    our text;
+    unguarded text;
+begin
+    foreach our in array ours loop
+        execute format(
+            'create trigger %1$s_refuse_truncate before truncate on public.%1$s '
+            'for each statement execute function private.refuse_truncate()',
+            our
+        );
+        execute format(
+            'comment on trigger %1$s_refuse_truncate on public.%1$s is %2$L',
+            our, 'Row-level security does not see TRUNCATE (B7).'
+        );
+    end loop;
+
+    select string_agg(relname, ', ' order by relname)
+    into unguarded
+    from pg_class
+    where relnamespace = 'public'::regnamespace
+        and relkind in ('r', 'p')
+        and not relrowsecurity;
+    if unguarded is not null then
+        raise notice 'tables of your own have no row-level security, so their privileges alone guard them: %', unguarded;
+    end if;
+end;
+$$;
+
+-- What the fixes found v1's objects by has done its work.
+drop function
+    private.drop_triggers(regclass, regprocedure),
+    private.find_constraint(regclass, text),
+    private.drop_foreign_key(regclass, text),
+    private.dependants(regclass, name, boolean),
+    private.require_no_dependants(regclass, name, boolean),
+    private.drop_index(regclass, text, name),
+    private.policy_rule(text),
+    private.drop_policies(regclass, text, regrole, text),
+    private.require_no_other_policy(regclass, text[], name[]),
+    private.grant_again(text, text, aclitem[], text);
 
 commit;
