@@ -20,9 +20,10 @@ begin
         return null;
     elsif new.content = '' and new.deleted_at is not null then
         -- With the content goes what a team has added to it.
-        allowed := to_jsonb(new)
-            || jsonb_build_object('id', old.id, 'session_id', old.session_id, 'user_id', old.user_id)
-            || jsonb_build_object('role', old.role, 'chat_type', old.chat_type, 'sent_at', old.sent_at);
+        select to_jsonb(new) || jsonb_object_agg(key, value)
+        into allowed
+        from jsonb_each(to_jsonb(old))
+        where key in ('id', 'session_id', 'user_id', 'role', 'chat_type', 'client_message_id', 'sent_at');
     end if;
 
     if to_jsonb(new) <> allowed or (old.content = '' and old.deleted_at is not null and new.deleted_at is null) then
