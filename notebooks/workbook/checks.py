@@ -390,11 +390,13 @@ def scenario_history_not_indexed(database: Database) -> str | None:
 
 @check(21)
 def pages_not_stable(database: Database) -> str | None:
-    """Look for indexes in the order of the pages, down to the id that decides between messages of one instant."""
+    """Look for an index in the order of the pages, down to the id, and send question and answer in one request."""
     at = "timestamp" if _has_column(database, "messages", "timestamp") else "sent_at"
-    orders = (("session_id", at, "id"), ("session_id", "chat_type", at, "id"))
-    missing = [order for order in orders if not _has_index(database, "messages", *order)]
-    return f"{len(missing)} of 2 page orders have no index" if missing else None
+    if not _has_index(database, "messages", "session_id", at, "id"):
+        return "no index has the order of the pages"
+    database.run(f"{_MESSAGE}, (:ben_open, '{_assistant(database)}', 'main', 'Gern.')", SERVICE)
+    tied = database.value(f"select count(*) - count(distinct {at}) from public.messages where {at} > now() - interval '1 minute'")
+    return f"{tied} messages of one request share their moment" if tied else None
 
 
 @check(22)

@@ -308,22 +308,18 @@ comment on function private.ensure_log_partitions() is
 '(issue 30).';
 revoke all on function private.ensure_log_partitions() from public, anon, authenticated, service_role;
 
-do $$
-declare
-    month timestamptz;
-begin
-    for month in
-        select distinct date_trunc('month', created_at, 'UTC')
-        from private.logs
-        where created_at >= timestamptz '2000-01-01 00:00+00'
-            and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '7 months') at time zone 'UTC'
-        order by 1
-    loop
-        perform private.create_log_partition(month);
-    end loop;
-    perform private.ensure_log_partitions();
-end;
-$$;
+-- Whatever is locked already: all of them, however long it takes.
+select private.create_log_partition(month)
+from (
+    select distinct date_trunc('month', created_at, 'UTC') as month
+    from private.logs
+    where created_at >= timestamptz '2000-01-01 00:00+00'
+        and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '7 months') at time zone 'UTC'
+    union
+    select (date_trunc('month', now() at time zone 'UTC') + make_interval(months => ahead)) at time zone 'UTC'
+    from generate_series(0, 6) as ahead
+) as needed
+order by month;
 
 do $$
 declare

@@ -206,9 +206,13 @@ comment on function public.reset_weekly_limits(integer) is
 'Job: starts a new week for one batch of the profiles whose week is over; call it until affected is 0 (issues 31 and 32).';
 revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
 
-select private.grant_again('function', format('%s', pg_proc.oid::regprocedure), held.acl)
+select private.grant_again('function', remade.signature, held.acl)
 from held
-join pg_proc on held.name = pronamespace::regnamespace || '.' || proname;
+join (values
+    ('public.delete_expired_sessions', 'public.delete_expired_sessions()'),
+    ('public.delete_old_logs', 'public.delete_old_logs()'),
+    ('public.reset_weekly_limits', 'public.reset_weekly_limits(integer)')
+) as remade (name, signature) on remade.name = held.name;
 
 create or replace procedure private.run_weekly_reset(batch_size integer default 1000)
 language plpgsql
