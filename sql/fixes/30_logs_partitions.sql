@@ -296,7 +296,7 @@ begin
         select generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '6 months', interval '1 month')
     loop
         -- What is made is held until the caller commits.
-        if clock_timestamp() > began + interval '100 milliseconds' or not private.create_log_partition(month) then
+        if clock_timestamp() > began + interval '50 milliseconds' or not private.create_log_partition(month) then
             without := concat_ws(', ', without, to_char(month, 'YYYY-MM'));
         end if;
     end loop;
