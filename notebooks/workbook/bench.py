@@ -28,6 +28,7 @@ from .database import (
     _sweep_once,
     _template,
     _template_version,
+    _today,
     assume,
     send,
 )
@@ -61,12 +62,13 @@ def loaded(messages: int, version: str = "v2") -> Database:
     It is shared, so whatever is sent to it has to be rolled back; a copy of it is your own.
     """
     state = {"v1": V1, "v2": fixes.all_fixes()[-1].number}[version]
-    name = f"wb_t_{_template_version()}_bench_{version}_{messages}"
     _sweep_once()
     with _maintenance() as connection:
+        day = _today(connection)
+        name = f"wb_t_{_template_version(day)}_bench_{version}_{messages}"
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
         if not _exists(connection, name):
-            unfinished = _create(_template("seed", state))
+            unfinished = _create(_template("seed", state, day))
             _load(Database(unfinished), messages, f"load_{version}.sql")
             connection.execute(f'alter database "{unfinished}" rename to "{name}"')
     return Database(name)
