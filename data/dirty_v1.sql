@@ -1,7 +1,7 @@
 -- Rows such as production collects under schema v1: each breaks a rule that a fix adds, and names the issue.
 -- v1's own constraints accept all of them. Loaded with triggers off, so that the rows stay as wrong as they are.
--- They are so at each moment of each week: a reset eight days ahead is never the coming Monday, a completion in the
--- week's first instant always lies in this week, and one of eight days ago never does.
+-- They are so at each moment of each week: a reset eight days ahead is never the coming Monday, a completion of this
+-- moment always lies in this week, and one of eight days ago never does.
 
 set local session_replication_role = replica;
 
@@ -97,18 +97,18 @@ values
     -- 9, 10: three completions this week that the profile never counted; 5: created a moment after it started.
     (
         'd1000000-0000-4000-8000-000000000007', 'd0000000-0000-4000-8000-000000000008', 1, true,
-        date_trunc('week', now(), 'UTC') - interval '3 minutes', date_trunc('week', now(), 'UTC'), date_trunc('week', now(), 'UTC'),
-        0, 0, 180, date_trunc('week', now(), 'UTC') - interval '2 minutes 59.75 seconds'
+        now() - interval '3 minutes', now(), now(),
+        0, 0, 180, now() - interval '3 minutes' + interval '250 milliseconds'
     ),
     (
         'd1000000-0000-4000-8000-000000000008', 'd0000000-0000-4000-8000-000000000008', 2, true,
-        date_trunc('week', now(), 'UTC') - interval '2 minutes', date_trunc('week', now(), 'UTC'), date_trunc('week', now(), 'UTC'),
-        0, 0, 120, date_trunc('week', now(), 'UTC') - interval '2 minutes'
+        now() - interval '2 minutes', now(), now(),
+        0, 0, 120, now() - interval '2 minutes'
     ),
     (
         'd1000000-0000-4000-8000-000000000009', 'd0000000-0000-4000-8000-000000000008', 3, true,
-        date_trunc('week', now(), 'UTC') - interval '1 minute', date_trunc('week', now(), 'UTC'), date_trunc('week', now(), 'UTC'),
-        0, 0, 60, date_trunc('week', now(), 'UTC') - interval '1 minute'
+        now() - interval '1 minute', now(), now(),
+        0, 0, 60, now() - interval '1 minute'
     ),
     -- 1: a duration that does not belong to its two moments.
     (

@@ -477,8 +477,8 @@ def parse_clock(text: str) -> datetime | None:
             continue
         if clock > datetime.now(UTC):
             raise WorkbookError(f'CLOCK="{text}" lies in the future, where PostgreSQL\'s timers stop; take a date in the past.')
-        if clock.year < 2000:
-            raise WorkbookError(f'CLOCK="{text}" lies before PostgreSQL\'s own epoch; take a date from 2000 on.')
+        if clock.year < 2024:
+            raise WorkbookError(f'CLOCK="{text}" lies before rows that have to be old; take a date from 2024 on.')
         return clock
     raise WorkbookError(f'CLOCK="{text}" cannot be read as a moment in UTC; write it as CLOCK="2026-11-18 12:00".')
 
