@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab refresh bench figures audit slides issue stop
+.PHONY: help setup run test test-all lab refresh bench figures audit slides issue stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -10,24 +10,27 @@ RELEASE_18 := 18.6.0
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
-export PG TITLE SYMPTOM SEVERITY BEHAVIOUR
+export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'SCALE=small|medium|large sets the row counts, DATABASE_URL=postgresql://… the server, PG=15|16|17|18 the embedded one.'
+	@echo 'CLOCK="2026-11-18 12:00" sets the embedded server'"'"'s clock to a moment of the past, in UTC.'
 
 setup: $(VENV)/ready ## Make the virtual environment and install the pinned requirements
 
+# An environment that works is kept, whoever made it; a broken one, or one of an older Python, is made anew.
 $(VENV)/ready: requirements.txt
-	@for python in $(PYTHON); do \
-		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	@is_new_enough='import sys; sys.exit(sys.version_info < (3, 12))'; \
+	for python in $(VENV)/bin/python $(PYTHON); do \
+		if "$$python" -c "$$is_new_enough" 2>/dev/null; then \
 			echo "Installing the requirements into $(VENV) (once, about a minute)"; \
-			"$$python" -m venv --clear $(VENV) \
-				&& $(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt \
-				&& touch $@ && exit 0; \
-			exit 1; \
+			if [ "$$python" != $(VENV)/bin/python ]; then "$$python" -m venv --clear $(VENV) || exit 1; fi; \
+			$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(VENV)/bin/python -m ensurepip >/dev/null || exit 1; \
+			$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && touch $@; \
+			exit; \
 		fi; \
 	done; \
 	echo "The workbook needs Python 3.12 or newer: install it, or say where it is with make PYTHON=/path/to/python3.12." >&2; \
@@ -36,8 +39,11 @@ $(VENV)/ready: requirements.txt
 run: setup ## Run every notebook on fresh databases and write the HTML report to build/html
 	@$(VENV)/bin/python -m workbook run
 
-test: setup $(if $(PG),build/postgresql-$(PG)) ## Run all tests: the notebooks against their stored outputs, and the package
+test: setup $(if $(PG),build/postgresql-$(PG)) ## Run the quick tests: the notebooks against their stored outputs, and the package
 	@$(VENV)/bin/pytest
+
+test-all: setup $(if $(PG),build/postgresql-$(PG)) ## Run all tests, the slow ones too
+	@$(VENV)/bin/pytest -m ""
 
 build/postgresql-%: setup
 	@if [ -z "$(RELEASE_$*)" ]; then echo "PG=$* is unknown; take 15, 16, 17 or 18." >&2; exit 1; fi
@@ -66,4 +72,4 @@ issue: setup ## Write the stubs of a new issue: TITLE="…" SYMPTOM="…" SEVERI
 	@$(VENV)/bin/python -m workbook issue
 
 stop: ## Stop the embedded server
-	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi
+	@if $(VENV)/bin/python -c 'import psycopg' 2>/dev/null; then $(VENV)/bin/python -m workbook stop; else echo "Nothing is installed yet, so nothing runs."; fi

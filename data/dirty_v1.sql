@@ -1,5 +1,7 @@
 -- Rows such as production collects under schema v1: each breaks a rule that a fix adds, and names the issue.
 -- v1's own constraints accept all of them. Loaded with triggers off, so that the rows stay as wrong as they are.
+-- They are so at each moment of each week: a reset eight days ahead is never the coming Monday, a completion of this
+-- moment always lies in this week, and one of eight days ago never does.
 
 set local session_replication_role = replica;
 
@@ -22,7 +24,7 @@ values
     -- 2: the week ends at the second of the sign-up, 9 and 10: both counts are too high.
     (
         'd0000000-0000-4000-8000-000000000001', 'dora@example.org', 40, 3,
-        now() + interval '3 days', now() - interval '60 days'
+        now() + interval '10 days', now() - interval '60 days'
     ),
     -- 2: three resets were missed, so the count belongs to an old week.
     (
@@ -35,13 +37,13 @@ values
         date_trunc('week', now(), 'UTC') + interval '7 days 05:00', now() - interval '30 days'
     ),
     -- 42: two living profiles differ in case only.
-    ('d0000000-0000-4000-8000-000000000004', 'gus@example.org', 0, 0, now() + interval '1 day', now() - interval '20 days'),
-    ('d0000000-0000-4000-8000-000000000005', 'GUS@example.org', 0, 0, now() + interval '2 days', now() - interval '20 days'),
+    ('d0000000-0000-4000-8000-000000000004', 'gus@example.org', 0, 0, now() + interval '8 days', now() - interval '20 days'),
+    ('d0000000-0000-4000-8000-000000000005', 'GUS@example.org', 0, 0, now() + interval '9 days', now() - interval '20 days'),
     -- 25, 42: an empty address, and a blank one behind which auth.users has none.
-    ('d0000000-0000-4000-8000-000000000006', '', 0, 0, now() + interval '3 days', now() - interval '20 days'),
-    ('d0000000-0000-4000-8000-000000000007', '   ', 0, 0, now() + interval '4 days', now() - interval '20 days'),
+    ('d0000000-0000-4000-8000-000000000006', '', 0, 0, now() + interval '10 days', now() - interval '20 days'),
+    ('d0000000-0000-4000-8000-000000000007', '   ', 0, 0, now() + interval '11 days', now() - interval '20 days'),
     -- 9, 10: completed sessions that were never counted.
-    ('d0000000-0000-4000-8000-000000000008', 'ida@example.org', 0, 0, now() + interval '5 days', now() - interval '20 days'),
+    ('d0000000-0000-4000-8000-000000000008', 'ida@example.org', 0, 0, now() + interval '12 days', now() - interval '20 days'),
     -- 2: the reset lies a year ahead, set by the learner.
     ('d0000000-0000-4000-8000-000000000009', 'jan@example.org', 0, 0, now() + interval '1 year', now() - interval '20 days');
 
@@ -59,8 +61,8 @@ values
     -- 1: completed, but nobody sent completed_at.
     (
         'd1000000-0000-4000-8000-000000000001', 'd0000000-0000-4000-8000-000000000001', 1, true,
-        now() - interval '6 days', now() - interval '6 days' + interval '20 minutes', null,
-        0, 0, null, now() - interval '6 days'
+        now() - interval '8 days', now() - interval '8 days' + interval '20 minutes', null,
+        0, 0, null, now() - interval '8 days'
     ),
     -- 1: open again, yet still carrying the moment of its completion and a duration.
     (
@@ -95,18 +97,18 @@ values
     -- 9, 10: three completions this week that the profile never counted; 5: created a moment after it started.
     (
         'd1000000-0000-4000-8000-000000000007', 'd0000000-0000-4000-8000-000000000008', 1, true,
-        now() - interval '3 minutes', now() - interval '2 minutes', now() - interval '2 minutes',
-        0, 0, 60, now() - interval '3 minutes' + interval '250 milliseconds'
+        now() - interval '3 minutes', now(), now(),
+        0, 0, 180, now() - interval '3 minutes' + interval '250 milliseconds'
     ),
     (
         'd1000000-0000-4000-8000-000000000008', 'd0000000-0000-4000-8000-000000000008', 2, true,
-        now() - interval '2 minutes', now() - interval '1 minute', now() - interval '1 minute',
-        0, 0, 60, now() - interval '2 minutes'
+        now() - interval '2 minutes', now(), now(),
+        0, 0, 120, now() - interval '2 minutes'
     ),
     (
         'd1000000-0000-4000-8000-000000000009', 'd0000000-0000-4000-8000-000000000008', 3, true,
-        now() - interval '1 minute', now() - interval '30 seconds', now() - interval '30 seconds',
-        0, 0, 30, now() - interval '1 minute'
+        now() - interval '1 minute', now(), now(),
+        0, 0, 60, now() - interval '1 minute'
     ),
     -- 1: a duration that does not belong to its two moments.
     (
@@ -173,15 +175,15 @@ values
     ),
     (
         'd3000000-0000-4000-8000-000000000002', 'info', 'session_created', null,
-        null, null, '2024-02-29 23:59:59.999999+00'
+        null, null, '2020-02-29 23:59:59.999999+00'
     ),
     (
         'd3000000-0000-4000-8000-000000000003', 'info', 'user_logout', 'd0000000-0000-4000-8000-000000000002',
-        null, '{}', '2026-01-31 12:00+00'
+        null, '{}', '2022-01-31 12:00+00'
     ),
     (
         'd3000000-0000-4000-8000-000000000004', 'debug', 'rate_limit_checked', 'd0000000-0000-4000-8000-000000000003',
-        'd1000000-0000-4000-8000-000000000005', '[1, "two", null]', '2026-08-31 23:59:59+00'
+        'd1000000-0000-4000-8000-000000000005', '[1, "two", null]', '2023-08-31 23:59:59+00'
     ),
     -- 30: from a clock that runs ahead.
     (

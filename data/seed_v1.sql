@@ -1,11 +1,12 @@
 -- Two learners in schema v1, clean rows only. Loaded through v1's own triggers, as the app would do.
 -- The ids behind the names stand in data/names.csv.
+-- Eight days ago is another week than now's, on each day of the week: Anna has completed a scenario, and none this week.
 
 insert into auth.users (id, email)
 values (:anna, 'anna@example.org'), (:ben, 'ben@example.org');
 
 insert into public.sessions (id, user_id, scenario_id, started_at, last_activity_at, created_at)
-values (:anna_done, :anna, 2, now() - interval '2 days', now() - interval '2 days', now() - interval '2 days');
+values (:anna_done, :anna, 2, now() - interval '8 days', now() - interval '8 days', now() - interval '8 days');
 
 insert into public.messages (id, session_id, role, chat_type, content, timestamp, created_at)
 select
@@ -14,8 +15,8 @@ select
     line.role,
     line.chat_type,
     line.content,
-    now() - interval '2 days' + make_interval(mins => line.minute),
-    now() - interval '2 days' + make_interval(mins => line.minute)
+    now() - interval '8 days' + make_interval(mins => line.minute),
+    now() - interval '8 days' + make_interval(mins => line.minute)
 from (values
     (1, 'scenario', 'main', 'Hey, schön, dass du da bist! Kennst du hier schon jemanden?'),
     (2, 'user', 'helper', 'How do I say that I only know the host?'),
@@ -26,12 +27,11 @@ from (values
 
 update public.sessions
 set is_completed = true,
-    completed_at = now() - interval '2 days' + interval '6 minutes'
+    completed_at = now() - interval '8 days' + interval '6 minutes'
 where id = :anna_done;
 
 update public.profiles
-set completed_scenario_count = 1,
-    current_week_completion_count = 1
+set completed_scenario_count = 1
 where id = :anna;
 
 insert into public.sessions (id, user_id, scenario_id, started_at, last_activity_at, created_at)

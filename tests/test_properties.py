@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -519,7 +519,8 @@ class Chat(RuleBasedStateMachine):
         if self.actor in (ANNA, BEN, ANON):
             for key in self.truth["messages"].keys() - self.before["messages"].keys():
                 row = self.truth["messages"][key]
-                is_now = timedelta() <= datetime.now(UTC) - moment(row["sent_at"]) < timedelta(minutes=1)
+                ((now,),) = self.connection.execute("select clock_timestamp()").fetchall()
+                is_now = timedelta() <= now - moment(row["sent_at"]) < timedelta(minutes=1)
                 assert row["role"] == "user" and is_now and row["deleted_at"] is None, f"{self.actor.label} forged {row}"
 
     @invariant()

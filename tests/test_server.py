@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
-from helpers import ask, is_one_sentence
+from helpers import Run, ask, is_one_sentence
 from workbook import server
 from workbook.errors import WorkbookError
 from workbook.server import Account, EmbeddedServer
@@ -90,6 +93,116 @@ class TestLifecycle:
         other.kill()
         other.communicate()
         assert own_server.stop_unless_used()
+
+
+needs_clock = pytest.mark.skipif(server._clock_library() is None, reason="libfaketime (Debian's package faketime) is not here")
+
+
+class TestClock:
+    def test_unset_leaves_the_server_alone(self) -> None:
+        assert server.parse_clock("") is None
+        assert server._clock_environment(None) == {}
+
+    @pytest.mark.parametrize("text", ["2024-02-29 12:00", "2024-02-29 12:00:00"])
+    def test_is_a_moment_in_utc(self, text: str) -> None:
+        assert server.parse_clock(text) == datetime(2024, 2, 29, 12, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (f"{datetime.now(UTC) + timedelta(days=1):%F %R}", "lies in the future"),
+            ("2023-12-31 23:59", "lies before rows that have to be old"),
+            ("2026-02-29 12:00", "cannot be read"),
+            ("2026-11-18", "cannot be read"),
+            ("yesterday", "cannot be read"),
+        ],
+    )
+    def test_that_cannot_be_set_is_refused(self, text: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLOCK", text)
+        with pytest.raises(WorkbookError, match=reason) as caught:
+            EmbeddedServer.of_checkout()
+        assert is_one_sentence(caught.value)
+
+    def test_of_a_server_elsewhere_is_refused(self, run_python: Run) -> None:
+        code = "from workbook import server; server.url()"
+        refused = run_python(code, CLOCK="2026-11-18 12:00", DATABASE_URL="postgresql://127.0.0.1:1/postgres")
+        assert refused.stderr.endswith(
+            "CLOCK sets the embedded server's clock, and DATABASE_URL names another server: unset one of them.\n"
+        )
+
+    def test_without_the_library_names_the_package(self, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "_clock_library", lambda: None)
+        with pytest.raises(WorkbookError, match="install Debian's package faketime") as caught:
+            at(own_server, datetime(2026, 11, 18, 12, tzinfo=UTC)).start()
+        assert is_one_sentence(caught.value)
+
+    @needs_clock
+    def test_that_the_library_does_not_set_is_noticed(self, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        # What a library for another architecture does: the linker says so on stderr, and goes on without it.
+        monkeypatch.setattr(server, "_clock_library", lambda: Path("/nowhere/libfaketime.so.1"))
+        clock = at(own_server, datetime(2026, 11, 18, 12, tzinfo=UTC))
+        with pytest.raises(WorkbookError, match="in spite of CLOCK") as caught:
+            clock.start()
+        assert is_one_sentence(caught.value)
+        assert not clock.stop()
+
+    @pytest.mark.slow
+    @needs_clock
+    def test_is_the_servers_alone_and_its_timers_run(self, own_server: EmbeddedServer) -> None:
+        own_server.start()
+        moment = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
+        clock = at(own_server, moment)
+        try:
+            assert clock.start()
+            assert clock.data != own_server.data and clock.socket != own_server.socket
+            assert timedelta() <= ask(clock, "select now()") - moment < timedelta(minutes=1)
+            assert abs(ask(own_server, "select now()") - datetime.now(UTC)) < timedelta(minutes=1)
+            began = time.monotonic()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                ask(clock, "set statement_timeout = '200ms'; select pg_sleep(30)")
+            assert time.monotonic() - began < 15
+            with psycopg.connect(server.libpq_url(clock.url), autocommit=True) as holder:
+                holder.execute("select pg_advisory_lock(1)")
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    ask(clock, "set lock_timeout = '200ms'; select pg_advisory_lock(1)")
+        finally:
+            clock.stop()
+
+    @pytest.mark.slow
+    @needs_clock
+    def test_that_is_set_back_meets_no_row_of_its_future(self, own_server: EmbeddedServer) -> None:
+        later, earlier = (at(own_server, datetime(2026, 1, day, tzinfo=UTC)) for day in (2, 1))
+        try:
+            later.start()
+            ask(later, "create table made_later as select now()")
+            with pytest.raises(WorkbookError, match="with another CLOCK") as caught:
+                earlier.start()
+            assert is_one_sentence(caught.value)
+            assert later.stop_unless_used()
+            assert earlier.start()
+            assert ask(earlier, "select to_regclass('made_later') is null")
+        finally:
+            earlier.stop()
+
+    @pytest.mark.slow
+    @needs_clock
+    def test_begins_with_the_command(self, run_python: Run) -> None:
+        code = (
+            "import os, workbook as wb; from workbook import server\n"
+            "with server.running():\n"
+            "    assert 'CLOCK' not in os.environ\n"
+            "    print(wb.clone('v1').value('select now()'))"
+        )
+        for clock in ("2024-02-29 12:00", "2026-11-15 23:59:30", "2026-11-15 23:59:30"):
+            shown = run_python(code, CLOCK=clock, DATABASE_URL="")
+            assert not shown.stderr
+            moment = datetime.fromisoformat(shown.stdout.strip())
+            assert timedelta() <= moment - server.parse_clock(clock) < timedelta(minutes=1)
+
+
+def at(own: EmbeddedServer, moment: datetime) -> EmbeddedServer:
+    """Return the server beside this one whose clock begins at a moment."""
+    return replace(own, clock=moment)
 
 
 class TestFolder:

@@ -24,7 +24,7 @@ from .database import Database, Refusal, clone
 from .diagrams import entities, states
 from .errors import WorkbookError
 from .fixes import Applied, show_sql, sql
-from .measure import dead_rows, heap_only, interleaved_ms, medians, ratio, rows, seconds, size_bytes, wal_bytes
+from .measure import dead_rows, heap_only, interleaved_ms, medians, quickest, ratio, rows, seconds, size_bytes, wal_bytes
 from .pgbench import Load, pgbench
 from .plans import plan
 from .privileges import compare as compare_privileges
@@ -81,6 +81,7 @@ __all__ = [
     "privilege_grid",
     "prove",
     "published",
+    "quickest",
     "ratio",
     "record",
     "rows",

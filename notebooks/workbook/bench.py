@@ -4,6 +4,7 @@ import csv
 import hashlib
 import math
 import os
+import re
 import subprocess
 import threading
 import time
@@ -28,6 +29,7 @@ from .database import (
     _sweep_once,
     _template,
     _template_version,
+    _today,
     assume,
     send,
 )
@@ -61,12 +63,13 @@ def loaded(messages: int, version: str = "v2") -> Database:
     It is shared, so whatever is sent to it has to be rolled back; a copy of it is your own.
     """
     state = {"v1": V1, "v2": fixes.all_fixes()[-1].number}[version]
-    name = f"wb_t_{_template_version()}_bench_{version}_{messages}"
     _sweep_once()
     with _maintenance() as connection:
+        day = _today(connection)
+        name = f"wb_t_{_template_version(day)}_bench_{version}_{messages}"
         connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
         if not _exists(connection, name):
-            unfinished = _create(_template("seed", state))
+            unfinished = _create(_template("seed", state, day))
             _load(Database(unfinished), messages, f"load_{version}.sql")
             connection.execute(f'alter database "{unfinished}" rename to "{name}"')
     return Database(name)
@@ -259,18 +262,34 @@ def cost(database: Database, statement: str, actor: Actor) -> tuple[float, int]:
     """Run a statement in a transaction of its own.
 
     Returns:
-        The seconds it takes, and the bytes of write-ahead log that the whole server writes meanwhile.
+        The seconds it takes, and the bytes of write-ahead log that it writes itself, but for its commit.
     """
+    said: list[str] = []
     with database.connect() as connection:
+        connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+        connection.execute("set lc_messages = 'C'")
+        connection.execute(_RUN)
         # As a session-wide role: VACUUM runs in no transaction block.
         if actor.role:
             connection.execute(f"set role {actor.role}")
-        ((before,),) = connection.execute("select pg_current_wal_insert_lsn()").fetchall()
         start = time.perf_counter()
-        connection.execute(statement)
+        if statement.startswith("vacuum "):
+            # EXPLAIN takes no VACUUM, and VACUUM counts for itself.
+            connection.execute(statement.replace("vacuum ", "vacuum (verbose) ", 1))
+            written = sum(int(size) for size in re.findall(r"WAL usage: .* (\d+) bytes", "\n".join(said)))
+        else:
+            call = "explain (analyze, wal, format json) select pg_temp.run(:statement)"
+            ((explained,),) = send(connection, call, {"statement": statement}).fetchall()
+            written = explained[0]["Plan"]["WAL Bytes"]
         took = time.perf_counter() - start
-        ((written,),) = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", [before]).fetchall()
-    return took, int(written)
+    return took, written
+
+
+_RUN = """
+create function pg_temp.run(statement text) returns void
+language plpgsql
+as $$ begin execute statement; end $$
+"""
 
 
 @contextmanager

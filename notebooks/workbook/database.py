@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from functools import cache
 from itertools import count
 from secrets import token_hex
@@ -200,11 +200,16 @@ def clone(state: str | int = "v1", data: str = "seed") -> Database:
     number = fixes.find(state).number if isinstance(state, int) else STATES[state]
     is_kept = number in (*STATES.values(), fixes.all_fixes()[-1].number)
     kept = number if is_kept else number - (number - V1) % TEMPLATE_STEP
-    with _clear_errors():
-        database = Database(_create(_template(data, kept)))
-    if number != kept:
-        database.apply_up_to(number)
-    return database
+    with _clear_errors(), _maintenance() as connection:
+        while True:
+            day = _today(connection)
+            database = Database(_create(_template(data, kept, day)))
+            if number != kept:
+                database.apply_up_to(number)
+            if _today(connection) == day:
+                return database
+            # Midnight has passed meanwhile: the rows may be of two days.
+            database.drop()
 
 
 def drop(name: str) -> None:
@@ -228,6 +233,7 @@ def sweep() -> int:
     """Drop what ended runs left behind, their clones and the templates of other days or other SQL; return how many."""
     dropped = 0
     with _maintenance() as connection:
+        current = _template_version(_today(connection))
         names = connection.execute(
             "select datname from pg_catalog.pg_database where pg_get_userbyid(datdba) = %s and datname ~ %s order by 1",
             [OWNER_ROLE, f"^{PREFIX}[ct]_[0-9a-f]{{8}}_"],
@@ -238,7 +244,7 @@ def sweep() -> int:
         _, kind, version, *_ = name.split("_")
         is_abandoned_clone = kind == "c" and version not in alive
         # Another run may be cloning a template: only who is alone clears them away.
-        is_old_template = kind == "t" and version != _template_version() and alive <= {_this_run()}
+        is_old_template = kind == "t" and version != current and alive <= {_this_run()}
         if is_abandoned_clone or is_old_template:
             # Another run may sweep at the same time, and be first.
             with suppress(psycopg.Error):
@@ -298,9 +304,15 @@ def _create(template: str | None) -> str:
     return name
 
 
-def _template_version() -> str:
-    """Return what tells this day's templates of these SQL files from all others: seed rows are dated from today."""
-    digest = hashlib.sha256(datetime.now(UTC).date().isoformat().encode())
+def _today(connection: psycopg.Connection) -> date:
+    """Return the server's date in UTC: its clock dates the rows, not the client's."""
+    ((today,),) = connection.execute("select cast(now() at time zone 'UTC' as date)").fetchall()
+    return today
+
+
+def _template_version(day: date) -> str:
+    """Return what tells a day's templates of these SQL files from all others: seed rows are dated from their day."""
+    digest = hashlib.sha256(day.isoformat().encode())
     for path in sorted(
         [
             *SQL.glob("platform/*.sql"),
@@ -324,10 +336,10 @@ TEMPLATE_STEP = 5
 """Every how many fixes a state is kept as a template, and the last one: each takes 9 MB of disk, each fix some milliseconds."""
 
 
-def _template(data: str, number: int) -> str:
-    """Return the template with this data set and the fixes up to this one, building it where it is missing."""
+def _template(data: str, number: int, day: date) -> str:
+    """Return a day's template with this data set and the fixes up to this one, building it where it is missing."""
     word = {V1: "v1", PROPOSED: "proposed"}.get(number, number)
-    name = f"{PREFIX}t_{_template_version()}_{data}_{word}"
+    name = f"{PREFIX}t_{_template_version(day)}_{data}_{word}"
     _sweep_once()
     with _maintenance() as connection:
         # Several kernels may want the same template at once: the first builds it, the others wait.
@@ -338,11 +350,11 @@ def _template(data: str, number: int) -> str:
                 unfinished = _create(None)
                 _fill(Database(unfinished), data)
             elif number == PROPOSED:
-                unfinished = _create(_template(data, V1))
+                unfinished = _create(_template(data, V1, day))
                 with Database(unfinished).connect() as proposed:
                     proposal.apply(proposed)
             else:
-                unfinished = _create(_template(data, number - ((number - V1) % TEMPLATE_STEP or TEMPLATE_STEP)))
+                unfinished = _create(_template(data, number - ((number - V1) % TEMPLATE_STEP or TEMPLATE_STEP), day))
                 Database(unfinished).apply_up_to(number)
             # Renamed only when it is whole: an interrupted build leaves a clone, which the next run sweeps.
             try:

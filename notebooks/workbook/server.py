@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -60,9 +61,16 @@ def url() -> URL:
         WorkbookError: DATABASE_URL cannot be used, or the embedded server does not start.
     """
     if given := os.environ.get("DATABASE_URL"):
+        if os.environ.get("CLOCK"):
+            raise WorkbookError(
+                "CLOCK sets the embedded server's clock, and DATABASE_URL names another server: unset one of them."
+            )
         address = parse_url(given)
     else:
         server = EmbeddedServer.of_checkout()
+        if server.clock:
+            # Its clock has gone on since another command set it.
+            server.stop_unless_used()
         server.join()
         server.start()
         address = server.url
@@ -81,12 +89,16 @@ def running() -> Iterator[URL]:
     if os.environ.get("DATABASE_URL"):
         yield address
         return
+    server = EmbeddedServer.of_checkout()
+    clock = os.environ.pop("CLOCK", None)
     os.environ["DATABASE_URL"] = libpq_url(address)
     try:
         yield address
     finally:
         del os.environ["DATABASE_URL"]
-        EmbeddedServer.of_checkout().stop_unless_used()
+        if clock is not None:
+            os.environ["CLOCK"] = clock
+        server.stop_unless_used()
 
 
 def require_alive() -> None:
@@ -191,12 +203,18 @@ class EmbeddedServer:
     home: Path
     archive: Path
     account: Account | None
+    clock: datetime | None = None
+    """What the server's clock, and no other, shows when the server starts; such a server has data of its own."""
 
     @staticmethod
     def of_checkout() -> "EmbeddedServer":
-        """Return the server that belongs to this checkout; nothing is started or written yet."""
+        """Return the server that belongs to this checkout, the one for CLOCK where it is set; nothing is started yet.
+
+        Raises:
+            WorkbookError: CLOCK cannot be used.
+        """
         account = Account.for_server()
-        return EmbeddedServer(_home(ROOT, account), _archive(), account)
+        return EmbeddedServer(_home(ROOT, account), _archive(), account, parse_clock(os.environ.get("CLOCK", "")))
 
     @property
     def programs(self) -> Path:
@@ -209,14 +227,23 @@ class EmbeddedServer:
         return self.archive.name.removeprefix("postgresql-").partition(".")[0]
 
     @property
+    def _name(self) -> str:
+        return f"{self.major}-clock" if self.clock else self.major
+
+    @property
     def data(self) -> Path:
         """The data directory."""
-        return self.home / f"data-{self.major}"
+        return self.home / f"data-{self._name}"
 
     @property
     def socket(self) -> Path:
         """The folder of the Unix socket, the only way in; no other account may enter it."""
-        return self.home / f"socket-{self.major}"
+        return self.home / f"socket-{self._name}"
+
+    @property
+    def users(self) -> Path:
+        """The file that every process which uses the server holds open and locked."""
+        return self.home / ("users-clock" if self.clock else "users")
 
     @property
     def log(self) -> Path:
@@ -249,7 +276,11 @@ class EmbeddedServer:
         """
         with _clear_errors(self.home), self._locked():
             if self._pid() is not None:
+                self._require_same_clock()
                 return False
+            if self.clock:
+                # Rows of another run would lie in the future where its clock was later.
+                shutil.rmtree(self.data, ignore_errors=True)
             self._unpack()
             self._create_data()
             # Written at each start, so that an older server too has the settings of this checkout.
@@ -258,6 +289,7 @@ class EmbeddedServer:
             self._clear_locks_of_killed_server()
             result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
             if result.returncode == 0:
+                self._require_set_clock()
                 return True
             _raise_if_known(result.stderr + self._log_end(), self.home)
             raise WorkbookError(
@@ -275,7 +307,8 @@ class EmbeddedServer:
     def stop_unless_used(self) -> bool:
         """Stop the server unless another process of this checkout has joined it; return whether it was stopped."""
         self.leave()
-        with open(self.home / "users", "a") as users:
+        self._make_home()
+        with open(self.users, "a") as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -284,16 +317,16 @@ class EmbeddedServer:
 
     def join(self) -> None:
         """Say that this process uses the server, until `leave` or the process's end, however it ends."""
-        if self.home not in _joined:
+        if self.users not in _joined:
             with _clear_errors(self.home):
                 self._make_home()
-                users = open(self.home / "users", "a")
+                users = open(self.users, "a")
                 fcntl.flock(users, fcntl.LOCK_SH)
-            _joined[self.home] = users
+            _joined[self.users] = users
 
     def leave(self) -> None:
         """Take `join` back."""
-        if users := _joined.pop(self.home, None):
+        if users := _joined.pop(self.users, None):
             users.close()
 
     def _make_home(self) -> None:
@@ -394,11 +427,29 @@ class EmbeddedServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", **_clock_environment(self.clock)},
             **switch,
         )
         _raise_if_known(result.stderr, self.home)
         return result
+
+    def _require_same_clock(self) -> None:
+        """Refuse a running server that others use with another clock; of one that nobody uses, `url` makes an end first."""
+        if self.clock and (self.data / "clock").read_text() != str(self.clock):
+            raise WorkbookError(
+                "Another command uses the server whose clock is set, with another CLOCK; wait until that command has ended."
+            )
+
+    def _require_set_clock(self) -> None:
+        """Make sure that the clock is as asked: the dynamic linker leaves out a library that does not fit, without an error."""
+        if not self.clock:
+            return
+        (self.data / "clock").write_text(str(self.clock))
+        with psycopg.connect(libpq_url(self.url)) as connection:
+            ((shown,),) = connection.execute("select now()").fetchall()
+        if not timedelta() <= shown - self.clock < timedelta(minutes=1):
+            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
+            raise WorkbookError(f"The embedded server's clock shows {shown:%F %T} in spite of CLOCK; try without CLOCK.")
 
     def _log_end(self) -> str:
         try:
@@ -407,8 +458,52 @@ class EmbeddedServer:
             return ""
 
 
-# The open files that `join` holds, by server folder.
+# The open files that `join` holds, by path.
 _joined: dict[Path, TextIO] = {}
+
+
+def parse_clock(text: str) -> datetime | None:
+    """Read CLOCK, the moment in UTC at which the embedded server's clock starts; return None where it is not set.
+
+    Raises:
+        WorkbookError: it is no moment, or one that the clock cannot be set to.
+    """
+    if not text:
+        return None
+    for form in ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"):
+        try:
+            clock = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        if clock > datetime.now(UTC):
+            raise WorkbookError(f'CLOCK="{text}" lies in the future, where PostgreSQL\'s timers stop; take a date in the past.')
+        if clock.year < 2024:
+            raise WorkbookError(f'CLOCK="{text}" lies before rows that have to be old; take a date from 2024 on.')
+        return clock
+    raise WorkbookError(f'CLOCK="{text}" cannot be read as a moment in UTC; write it as CLOCK="2026-11-18 12:00".')
+
+
+def _clock_environment(clock: datetime | None) -> dict[str, str]:
+    """Return what sets the clock of a program that starts now.
+
+    Raises:
+        WorkbookError: the library that does it is missing.
+    """
+    if not clock:
+        return {}
+    library = _clock_library()
+    if not library:
+        raise WorkbookError(
+            "CLOCK needs the library libfaketime, which is not here; install Debian's package faketime, or unset CLOCK."
+        )
+    behind = (datetime.now(UTC) - clock).total_seconds()
+    # The timers run on the monotonic clock, which stays as it is.
+    return {"LD_PRELOAD": str(library), "FAKETIME": f"-{behind:.3f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def _clock_library() -> Path | None:
+    """Return where Debian and its kin have libfaketime, whatever the machine's architecture."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def _archive() -> Path:

@@ -18,7 +18,7 @@ select
     100,
     100
 from generate_series(:first, :last) as n
-cross join lateral (select timestamptz '2026-01-01 00:00+00' + make_interval(secs => 10 * n) as moment) as start;
+cross join lateral (select timestamptz '2020-01-01 00:00+00' + make_interval(secs => 10 * n) as moment) as start;
 
 insert into public.messages (session_id, user_id, role, chat_type, content, client_message_id, sent_at)
 select
@@ -28,6 +28,6 @@ select
     'main',
     'Ich hätte gern ein Kilo Äpfel, bitte.',
     case when seq % 2 = 0 then gen_random_uuid() end,
-    timestamptz '2026-01-01 00:00+00' + make_interval(secs => 10 * n + seq)
+    timestamptz '2020-01-01 00:00+00' + make_interval(secs => 10 * n + seq)
 from generate_series(:first, :last) as n
 cross join generate_series(1, 100) as seq;

@@ -7,8 +7,8 @@ select
     id,
     case when n <= 200 then 2 else 1 end,
     true,
-    timestamptz '2025-01-01' + n * interval '1 minute',
-    timestamptz '2025-01-01' + n * interval '1 minute'
+    timestamptz '2020-01-01' + n * interval '1 minute',
+    timestamptz '2020-01-01' + n * interval '1 minute'
 from generate_series(1, 20000) as n
 cross join (select id from public.profiles order by id limit 1) as learner;
 set local session_replication_role = origin;
