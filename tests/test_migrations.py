@@ -2,7 +2,7 @@
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import date
 from pathlib import Path
 
@@ -175,7 +175,11 @@ class TestAgain:
     def test_several_at_once_write_each_file_once(self, folder: Path) -> None:
         # The lock goes with the open folder, so that threads are kept apart as processes are.
         with ThreadPoolExecutor(8) as pool:
-            said = list(pool.map(lambda _: migrations.write(project(folder), TODAY), range(8)))
+            with migrations._alone(folder):
+                runs = [pool.submit(migrations.write, project(folder), TODAY) for _ in range(8)]
+                wait(runs, timeout=0.5)
+                assert list(contents(folder)) == [V1]
+            said = [run.result() for run in runs]
         assert sorted(lines[0].split()[0] for lines in said) == [str(len(FIXES)), *["All"] * 7]
         assert len(contents(folder)) == len(FIXES) + 1
 

@@ -172,7 +172,7 @@ class Project:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         return subprocess.Popen(
-            [self.platform.cli, *command, "--db-url", f"postgresql://{OWNER_ROLE}:{PASSWORD}@{at}?sslmode=disable"],
+            [self.platform.cli, *command, "--yes", "--db-url", f"postgresql://{OWNER_ROLE}:{PASSWORD}@{at}?sslmode=disable"],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": str(home), "DO_NOT_TRACK": "1", "SUPABASE_TELEMETRY_DISABLED": "1"},
             stdin=subprocess.DEVNULL,
