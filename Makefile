@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lab refresh bench figures audit slides issue stop
+.PHONY: help setup run test test-all lab refresh bench figures audit migrations slides issue stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -10,12 +10,12 @@ RELEASE_18 := 18.6.0
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
-export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR
+export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR TO
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'SCALE=small|medium|large sets the row counts, DATABASE_URL=postgresql://… the server, PG=15|16|17|18 the embedded one.'
 	@echo 'CLOCK="2026-11-18 12:00" sets the embedded server'"'"'s clock to a moment of the past, in UTC.'
 
@@ -64,6 +64,9 @@ figures: setup ## Measure the README's figures and write them there (a few minut
 
 audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 tries things too, and rolls them back
 	@$(VENV)/bin/python -m workbook audit
+
+migrations: setup ## Write the fixes into the Supabase project TO=path/to/supabase, as migrations later than its own
+	@$(VENV)/bin/python -m workbook migrations
 
 slides: setup ## Write a slide deck for each chapter to build/slides
 	@$(VENV)/bin/python -m workbook slides

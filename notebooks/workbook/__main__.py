@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, bench, lab, figures, audit, slides, issue, stop."""
+"""The commands behind make: run, refresh, bench, lab, figures, audit, migrations, slides, issue, stop."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ from .catalogue import readme_index
 from .errors import WorkbookError
 from .figures import measure
 from .measure import scale
+from .migrations import write as write_migrations
 from .paths import BUILD, DATA, ROOT
 from .stubs import add_issue
 
@@ -133,6 +134,15 @@ def audit() -> int:
     return report.status
 
 
+def migrations() -> None:
+    """Write the fixes into the Supabase project at TO."""
+    to = os.environ.get("TO", "").strip()
+    if not to:
+        raise WorkbookError("Say which project is to have the fixes: make migrations TO=path/to/supabase.")
+    for line in write_migrations(to):
+        print(line)
+
+
 def stop() -> None:
     """Stop the embedded server, and the one with a clock of its own."""
     undisturbed = replace(server.EmbeddedServer.of_checkout(), clock=None)
@@ -141,7 +151,13 @@ def stop() -> None:
 
 
 WITH_SERVER: dict[str, Callable[[], None]] = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures": figures}
-WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {"audit": audit, "slides": slides, "issue": issue, "stop": stop}
+WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {
+    "audit": audit,
+    "migrations": migrations,
+    "slides": slides,
+    "issue": issue,
+    "stop": stop,
+}
 
 
 def main() -> int:

@@ -157,12 +157,20 @@ class Applied:
 
 
 def applied_numbers(connection: psycopg.Connection) -> list[int]:
-    """Return the numbers of the fixes that this database has, in order."""
+    """Return the numbers of the fixes that this database has, in order.
+
+    The workbook records a fix as version NN; the Supabase CLI records a file of `make migrations` as a version of
+    fourteen digits, and NN_slug as its name. A project's own migrations stand beside them.
+    """
     ((exists,),) = connection.execute("select to_regclass('supabase_migrations.schema_migrations') is not null").fetchall()
     if not exists:
         return []
-    rows = connection.execute("select version::integer from supabase_migrations.schema_migrations order by 1")
-    return [number for (number,) in rows]
+    rows = connection.execute("select version, name from supabase_migrations.schema_migrations").fetchall()
+    by_name = {fix.name: fix.number for fix in all_fixes()}
+    return sorted(
+        {int(version) for version, _ in rows if re.fullmatch("[0-9]{2}", version)}
+        | {by_name[name] for _, name in rows if name in by_name}
+    )
 
 
 def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
