@@ -125,10 +125,9 @@ def v2() -> Database:
     return database
 
 
-def _answers(database: Database, statements: tuple[Client, ...]) -> dict[str, Answer]:
-    """Try all statements in one state; the connection ends with it, and with it the plans that functions keep."""
-    with connected(database) as connection:
-        return {client.id: answer(connection, client.statement, ACTORS[client.who]) for client in statements}
+def _answers(connection: psycopg.Connection, statements: tuple[Client, ...]) -> dict[str, Answer]:
+    """Try all statements in one state."""
+    return {client.id: answer(connection, client.statement, ACTORS[client.who]) for client in statements}
 
 
 @cache
@@ -139,19 +138,21 @@ def attempt() -> tuple[Client, ...]:
         WorkbookError: a statement does not work on v1, so it is nothing that the app sends.
     """
     statements = declared()
-    database = v1()
-    reference = _answers(database, statements)
-    for client in statements:
-        if reference[client.id].sqlstate:
-            raise WorkbookError(
-                f"The statement {client.id} of data/clients.csv gets {reference[client.id].sqlstate} on v1; "
-                "list what v1's app can send."
-            )
     outcomes: dict[str, list[tuple[int, str]]] = {client.id: [] for client in statements}
-    for fix in fixes.all_fixes():
-        database.apply(fix.number)
-        for name, now in _answers(database, statements).items():
-            outcomes[name].append((fix.number, now.differs_from(reference[name])))
+    database = v1()
+    # One connection for all states, as a pool keeps one while migrations go by.
+    with connected(database) as connection:
+        reference = _answers(connection, statements)
+        for client in statements:
+            if reference[client.id].sqlstate:
+                raise WorkbookError(
+                    f"The statement {client.id} of data/clients.csv gets {reference[client.id].sqlstate} on v1; "
+                    "list what v1's app can send."
+                )
+        for fix in fixes.all_fixes():
+            database.apply(fix.number)
+            for name, now in _answers(connection, statements).items():
+                outcomes[name].append((fix.number, now.differs_from(reference[name])))
     return tuple(_judged(client, outcomes[client.id]) for client in statements)
 
 
