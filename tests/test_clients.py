@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -105,7 +106,7 @@ class TestInstead:
         """A client's Date has milliseconds, the column microseconds."""
         messages = v2.run("select id::text, to_json(sent_at)#>>'{}' as sent_at from public.messages order by sent_at, id", ANNA)
         last_id, sent_at = messages.iloc[1]
-        cut = re.sub(r"(\.\d{3})\d+", r"\1", sent_at)
+        cut = datetime.fromisoformat(sent_at).isoformat(timespec="milliseconds")
         assert cut != sent_at
         page = """
             select id::text
