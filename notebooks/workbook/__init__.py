@@ -1,6 +1,6 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
-from . import dictionary, exercises
+from . import clients, dictionary, exercises
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
@@ -19,6 +19,7 @@ from .bench import (
 from .catalogue import chapters, claims_against_counts, issue, issue_table
 from .charts import compare, growth, issue_map, privilege_grid, stack, sweep, timeline, waterfall
 from .checks import Proof, look, prove, summary
+from .clients import table as client_table
 from .concurrency import Side, Step, concurrently
 from .database import Database, Refusal, clone
 from .diagrams import entities, states
@@ -53,6 +54,8 @@ __all__ = [
     "bystander",
     "chapters",
     "claims_against_counts",
+    "client_table",
+    "clients",
     "clone",
     "commits_us",
     "compare",

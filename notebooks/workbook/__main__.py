@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import report, server, web
+from . import clients, report, server, web
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
@@ -35,7 +35,9 @@ def run() -> None:
 
 
 def refresh() -> None:
-    """Execute every notebook in place but the benchmarks, and write the README's list of issues and its picture anew."""
+    """Try what the app sends, execute every notebook in place but the benchmarks, and write the README's parts anew."""
+    # First: a notebook shows the list.
+    clients.refresh()
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
