@@ -8,11 +8,12 @@ from base64 import b64decode
 from collections.abc import Callable
 from contextlib import suppress
 
-from . import report, server, web
+from . import privileges_sql, report, server, web
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
 from .catalogue import readme_index
+from .database import clone
 from .errors import WorkbookError
 from .figures import measure
 from .measure import scale
@@ -32,7 +33,11 @@ def run() -> None:
 
 
 def refresh() -> None:
-    """Execute every notebook in place but the benchmarks, and write the README's list of issues and its picture anew."""
+    """Execute every notebook in place but the benchmarks, and write anew what is made of the catalog and the data.
+
+    That is sql/privileges.sql, and the README's list of issues and its picture.
+    """
+    privileges_sql.PATH.write_text(privileges_sql.generate(clone("v2", data="empty")))
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
