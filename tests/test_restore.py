@@ -221,7 +221,7 @@ class TestFile:
 
     def test_leaves_what_a_team_has_added(self) -> None:
         team = clone("v2")
-        team.run(f"""
+        team.run("""
             create table public.feedback (message_id uuid primary key, stars integer);
             grant all on public.feedback to anon;
             grant select (stars) on public.feedback to authenticated;
@@ -268,7 +268,7 @@ class TestFile:
         assert schema(broken) == before
 
     def test_refuses_a_role_that_owns_nothing(self) -> None:
-        with pytest.raises(psycopg.Error, match=r"private\.completion_drift belongs to workbook_owner"):
+        with pytest.raises(psycopg.Error, match=r"private\.\w+ belongs to workbook_owner"):
             set_privileges(clone("v2"), role="none")
 
 
@@ -352,3 +352,188 @@ def run_page(programs: Path, source: Database, target: Database, folder: Path, *
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ERROR" not in done.stderr and "WARNING" not in done.stderr
+
+
+# --- Where the file was forgotten ---------------------------------------------------------------------------------
+
+
+PREMIUM = Actor("premium learner", f"wb_premium_{token_hex(4)}", ANNA.user_id)
+"""Anna through a role of the team's own, which inherits from authenticated."""
+
+CLIENTS = (ANON, ANNA, PREMIUM)
+
+OPEN: tuple[tuple[Actor, str, int], ...] = (
+    # A visitor reads what the learners' screens begin with, and uses up the ids of scenarios.
+    (ANON, "select initial_message_main from scenarios where id <= 3", 3),
+    (ANON, "select nextval('scenarios_id_seq')", 1),
+    (ANON, "select setval('scenarios_id_seq', 1)", 1),
+    # A learner dates and names a message of their own as they like, and writes deleted ones.
+    (ANNA, "insert into messages ({}, sent_at) values ({}, '2020-01-01')", 1),
+    (ANNA, "insert into messages ({}, id) values ({}, gen_random_uuid())", 1),
+    (ANNA, "insert into messages ({}, deleted_at, deleted_reason) values ({}, now(), 'mine')", 1),
+    # The session says whose it is, whatever the learner says.
+    (ANNA, "insert into messages ({}, user_id) values ({}, :ben)", 1),
+    # They write what their sessions count, when these began, and that nothing was sent just now: so much for the rate limit.
+    (ANNA, "update sessions set message_count_main = 400 where id = :anna_open", 1),
+    (ANNA, "update sessions set started_at = '2020-01-01', last_activity_at = now() where id = :anna_open", 1),
+    (ANNA, "update sessions set last_message_at = null where id = :anna_open", 1),
+    (ANNA, "insert into sessions (user_id, scenario_id, is_completed) values (:anna, 2, true)", 1),
+)
+"""Whose statement is refused on v2 and changes or shows rows where the file was forgotten, and how many."""
+
+REFUSED: tuple[tuple[Actor, str, str], ...] = (
+    (ANNA, "insert into messages (session_id, role, chat_type, content) values (:anna_open, 'assistant', 'main', 'x')", "42501"),
+    (BEN, "insert into messages ({}, sent_at) values ({}, '2020-01-01')", "42501"),
+    (ANNA, "insert into sessions (user_id, scenario_id, message_count_main) values (:ben, 2, 400)", "42501"),
+    (ANNA, "insert into profiles (id, email, week_reset_date) values (:cem, 'cem@example.org', now())", "42501"),
+    (ANNA, "insert into logs (level, event_type) values ('info', 'user_logout')", "42501"),
+    (ANNA, "update sessions set user_id = :ben where id = :anna_open", "23001"),
+    (ANNA, "update sessions set completed_at = '2020-01-01' where id = :anna_done", "23514"),
+    (ANON, "insert into public_scenarios (id, code, title, emoji) values (900, 'new', 'New', 'x')", "42501"),
+)
+"""What is refused all the same, and with which SQLSTATE."""
+
+_OF_A_MESSAGE = ("session_id, role, chat_type, content", ":anna_open, 'user', 'main', 'Halt!'")
+
+
+@pytest.fixture(scope="module")
+def doors(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Database]]:
+    """A v2 with a row in each table, and what became of its dump without the file."""
+    source = clone("v2")
+    for table, statement in privileges._SETUP.items():
+        # Messages there are some; the id is that of a reply which streams.
+        if statement and table != "messages":
+            source.run(statement, ADMIN)
+    target = restored(programs, source, tmp_path_factory.mktemp("dump"), "custom, two schemas", before=False)
+    with source.connect() as connection:
+        connection.execute(f"create role {PREMIUM.role}")
+        connection.execute(f"grant authenticated to {PREMIUM.role}")
+    yield source, target
+    with source.connect() as connection:
+        connection.execute(f"drop role {PREMIUM.role}")
+
+
+def outcome(at: Database, statement: str, actor: Actor) -> int | str:
+    """Try a statement and undo it: the number of its rows, or the SQLSTATE of its refusal."""
+    with at.connect() as connection, connection.transaction(force_rollback=True):
+        database.assume(connection, actor)
+        try:
+            with connection.transaction():
+                return database.send(connection, statement.format(*_OF_A_MESSAGE), {}).rowcount
+        except psycopg.Error as error:
+            return error.sqlstate or ""
+
+
+@pytest.mark.slow
+class TestWithTheFileForgotten:
+    def test_functions_refuse_clients_by_themselves(self, doors: tuple[Database, Database]) -> None:
+        target = doors[1]
+        functions = target.run("""
+            select oid::regprocedure::text as signature, pronargs as arguments, proname as name
+            from pg_proc
+            where prosecdef and pronamespace = 'public'::regnamespace""")
+        assert len(functions) >= 6
+        for function in functions.itertuples():
+            for client in CLIENTS:
+                # It is not the missing privilege that refuses.
+                assert target.value(f"select has_function_privilege('{function.signature}', 'execute')", client)
+                call = f"select public.{function.name}({', '.join(['null'] * function.arguments)})"
+                refusal = target.refused(call, client, code="42501")
+                assert "permission denied" not in str(refusal.name)
+
+    @pytest.mark.parametrize("table", [table for table in privileges.TABLES if table != "public_scenarios"])
+    def test_nobody_but_the_owner_empties_a_table(self, doors: tuple[Database, Database], table: str) -> None:
+        target = doors[1]
+        for actor in (*CLIENTS, SERVICE):
+            assert target.value(f"select has_table_privilege('public.{table}', 'truncate')", actor)
+            assert outcome(target, f"truncate public.{table} cascade", actor) == "42501"
+            with target.connect() as connection, connection.transaction(force_rollback=True):
+                # Where cascade comes to the partitions of logs it is refused there, so these give no reason here.
+                connection.execute("grant truncate on all tables in schema private to public")
+                database.assume(connection, actor)
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"only the owner of \w+ may empty it"):
+                    connection.execute(f"truncate public.{table} cascade")
+        with target.connect() as connection, connection.transaction(force_rollback=True):
+            database.assume(connection, OWNER)
+            connection.execute(f"truncate public.{table} cascade")
+
+    def test_clients_hold_everything_in_public_and_nothing_in_private(self, doors: tuple[Database, Database]) -> None:
+        target = doors[1]
+        with target.connect() as connection:
+            newer = ["maintain"] if connection.info.server_version >= 170_000 else []
+        whole = ["select", "insert", "update", "delete", "truncate", "references", "trigger", *newer]
+        listed = {(one.role, one.object, one.command) for one in privileges.declared() if not one.columns}
+        expected = {
+            (role, name, command, "", "granted")
+            for role in ("anon", "authenticated", "service_role")
+            for name in {one.object for one in privileges.declared()}
+            for command in (["execute"] if "(" in name else ["select", "update", "usage"] if name.endswith("_seq") else whole)
+            if (role, name, command) not in listed
+        }
+        assert set(wb.compare_privileges(target).itertuples(index=False, name=None)) == expected
+        for client in CLIENTS:
+            assert not target.value("select has_schema_privilege('private', 'usage')", client)
+
+    def test_row_level_security_still_stands(self, doors: tuple[Database, Database]) -> None:
+        """Every table, every command, everybody: which rows more than on v2 it reaches."""
+        commands = {
+            "select": "select from public.{0}",
+            "insert": "insert into public.{0} default values",
+            "update": "update public.{0} set {1} = {1}",
+            "delete": "delete from public.{0}",
+        }
+        differences = {}
+        for table, condition in privileges._FIND.items():
+            for command, statement in commands.items():
+                for actor in (*CLIENTS, BEN):
+                    here, there = (outcome(at, statement.format(table, condition.split()[0]), actor) for at in doors)
+                    if there != here and isinstance(there, int) and there > 0:
+                        differences[actor.label, command, table] = there
+        sessions = 2
+        assert differences == {
+            # A visitor sees the rows as before, and now all of their columns.
+            **{(learner, "update", "sessions"): sessions for learner in ("Anna", "premium learner")},
+            ("Ben", "update", "sessions"): 1,
+        }
+
+    @pytest.mark.parametrize(("actor", "statement", "rows"), OPEN)
+    def test_open_is(self, doors: tuple[Database, Database], actor: Actor, statement: str, rows: int) -> None:
+        fixed, target = doors
+        assert outcome(fixed, statement, actor) == "42501"
+        assert outcome(target, statement, actor) == rows
+
+    def test_open_is_no_foreign_name_on_a_message(self, doors: tuple[Database, Database]) -> None:
+        with doors[1].connect() as connection, connection.transaction(force_rollback=True):
+            database.assume(connection, ANNA)
+            forged = (
+                f"insert into messages ({_OF_A_MESSAGE[0]}, user_id) values ({_OF_A_MESSAGE[1]}, :ben) returning user_id::text"
+            )
+            assert database.send(connection, forged, {}).fetchall() == [(NAMES["anna"],)]
+
+    @pytest.mark.parametrize(("actor", "statement", "code"), REFUSED)
+    def test_closed_is(self, doors: tuple[Database, Database], actor: Actor, statement: str, code: str) -> None:
+        assert outcome(doors[1], statement, actor) == code
+
+    def test_open_is_what_a_trigger_does_to_others(self, doors: tuple[Database, Database]) -> None:
+        """A client with a login to the database, not through the API, which runs no DDL: others run the client's code."""
+        target = doors[1]
+        heard: list[str] = []
+        with target.connect() as client, target.connect() as backend:
+            client.execute(f"set role {PREMIUM.role}")
+            client.execute(
+                "create function pg_temp.spy() returns trigger language plpgsql"
+                " as $$ begin raise notice 'as %', current_user; return new; end $$"
+            )
+            hang = "create trigger spy before insert on public.messages for each row execute function pg_temp.spy()"
+            client.execute(hang)
+            backend.add_notice_handler(lambda notice: heard.append(notice.message_primary or ""))
+            with backend.transaction(force_rollback=True):
+                database.assume(backend, SERVICE)
+                database.send(backend, "insert into messages ({}) values ({})".format(*_OF_A_MESSAGE), {})
+            client.execute("discard temporary")
+        assert heard == ["as service_role"]
+        with doors[0].connect() as client:
+            client.execute(f"set role {PREMIUM.role}")
+            client.execute("create function pg_temp.spy() returns trigger language plpgsql as 'begin return new; end'")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute(hang)

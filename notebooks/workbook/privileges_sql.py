@@ -350,7 +350,7 @@ def _triggers(connection: psycopg.Connection) -> str:
     for _, moment, function, definition in connection.execute(_TRIGGERS).fetchall():
         # Keywords alone are in upper case.
         statement = re.sub(r"\b[A-Z]+\b", lambda word: word[0].lower(), definition)
-        for word in ("after ", "before ", "for each "):
+        for word in ("after ", "before ", "for each ", "when ", "execute "):
             statement = statement.replace(f" {word}", f"\n        {word}", 1)
         lines.append(
             f"""\
