@@ -62,6 +62,7 @@ begin
                 'completed_at', 'message_count_main', 'message_count_helper', 'duration_seconds', 'updated_at',
                 'last_message_at']),
             ('public.public_scenarios', array['id', 'code', 'title', 'emoji', 'sort_order']),
+            ('private.addresses_to_forget', array['user_id', 'email', 'noted_at']),
             ('private.repairs', array['issue', 'table_name', 'row_id', 'before', 'repaired_at']),
             ('private.completion_drift', array['user_id', 'completed_scenario_count', 'completed_sessions',
                 'current_week_completion_count', 'completed_this_week']),
@@ -114,6 +115,7 @@ begin
         public.scenarios,
         public.sessions,
         public.public_scenarios,
+        private.addresses_to_forget,
         private.repairs,
         private.completion_drift,
         private.timestamp_rules_broken
@@ -127,7 +129,9 @@ begin
         public.delete_old_logs(),
         public.erase_user(uuid),
         public.finalize_message(uuid),
+        public.forget_addresses(),
         public.reset_weekly_limits(integer),
+        private.blanks(regclass, name[]),
         private.calling_user(),
         private.check_message_chunk(),
         private.count_completion(),
@@ -139,23 +143,32 @@ begin
         private.ensure_log_partitions(),
         private.erase_account(uuid),
         private.expire_sessions(),
+        private.forget_addresses(),
+        private.forget_in_logs(text[]),
         private.hold_account(),
-        private.is_bound_by_policies(),
         private.keep_chunk(),
         private.keep_message(),
+        private.keep_profile_email(),
         private.keep_session_user(),
         private.lock_reply(uuid),
+        private.log_partitions(),
         private.move_old_messages(integer, integer),
         private.next_week_reset(timestamp with time zone),
+        private.not_referred_to(regclass, text, text),
+        private.refuse_client(),
+        private.refuse_truncate(),
         private.require_account(uuid),
         private.require_open_session(),
         private.reset_weeks(integer),
+        private.retire_account(uuid, text),
         private.retire_profile(),
         private.run_job(text, text, text),
+        private.set_profile_address(uuid, text, boolean),
         private.set_session_completion(),
         private.sync_profile_email(),
         private.update_updated_at_column(),
-        private.week_start(timestamp with time zone)
+        private.week_start(timestamp with time zone),
+        private.without_text(jsonb, text)
     from public, anon, authenticated, service_role;
     revoke all on procedure
         private.run_weekly_reset(integer)
@@ -185,6 +198,7 @@ begin
     grant execute on function public.delete_old_logs() to service_role;
     grant execute on function public.erase_user(uuid) to service_role;
     grant execute on function public.finalize_message(uuid) to service_role;
+    grant execute on function public.forget_addresses() to service_role;
     grant execute on function public.reset_weekly_limits(integer) to service_role;
 
     foreach kept in array keeping loop
@@ -224,7 +238,8 @@ begin
     ) then
         create trigger on_auth_user_created
         after insert on auth.users
-        for each row execute function private.create_profile_for_new_user();
+        for each row
+        execute function private.create_profile_for_new_user();
     end if;
     if not exists (
         select
@@ -235,7 +250,8 @@ begin
     ) then
         create trigger users_retire_profile
         after delete on auth.users
-        for each row execute function private.retire_profile();
+        for each row
+        execute function private.retire_profile();
     end if;
     if not exists (
         select
@@ -245,8 +261,10 @@ begin
             and tgtype = 17
     ) then
         create trigger users_sync_profile_email
-        after update of email on auth.users
-        for each row when ((new.email is distinct from old.email)) execute function private.sync_profile_email();
+        after update of email, deleted_at on auth.users
+        for each row
+        when (((new.email is distinct from old.email) or (new.deleted_at is distinct from old.deleted_at)))
+        execute function private.sync_profile_email();
     end if;
 end;
 $$;
