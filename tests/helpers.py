@@ -21,12 +21,15 @@ def is_one_sentence(error: Exception) -> bool:
     return "\n" not in text and text.endswith(".") and "Traceback" not in text
 
 
-# Names instead of numbers throughout: the numbers of objects differ from one database to the next.
+# Names instead of numbers throughout: the numbers of objects differ from one database to the next. Who was granted
+# something first makes no difference, nor whether what PostgreSQL grants by itself is spelled out.
 _SCHEMA = """
 with here as (
     select oid, nspname from pg_namespace where nspname in ('public', 'private', 'auth', 'supabase_migrations')
 )
-select 'schema' as kind, nspname as name, concat_ws(' ', nspowner::regrole, nspacl) as definition
+select 'schema' as kind, nspname as name, concat_ws(
+    ' ', nspowner::regrole, array(select unnest(coalesce(nspacl, acldefault('n', nspowner)))::text order by 1)
+) as definition
 from pg_namespace join here using (oid, nspname)
 union all
 select 'extension', extname, concat_ws(' ', extversion, extnamespace::regnamespace)
@@ -35,7 +38,12 @@ union all
 select
     concat('relation ', relkind), oid::regclass::text,
     concat_ws(
-        ' ', relowner::regrole, relacl, reloptions, relpersistence, relrowsecurity, relforcerowsecurity, relispartition,
+        ' ', relowner::regrole,
+        array(
+            select unnest(coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)))::text
+            order by 1
+        ),
+        reloptions, relpersistence, relrowsecurity, relforcerowsecurity, relispartition,
         pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid),
         case when relkind in ('v', 'm') then pg_get_viewdef(oid) end
     )
@@ -72,7 +80,12 @@ union all
 select 'policy', format('%s.%s %s', schemaname, tablename, policyname), pg_policies::text
 from pg_policies
 union all
-select 'function', oid::regprocedure::text, concat_ws(' ', proowner::regrole, proacl, pg_get_functiondef(oid))
+select
+    'function', oid::regprocedure::text,
+    concat_ws(
+        ' ', proowner::regrole, array(select unnest(coalesce(proacl, acldefault('f', proowner)))::text order by 1),
+        pg_get_functiondef(oid)
+    )
 from pg_proc
 where pronamespace in (select oid from here)
 union all

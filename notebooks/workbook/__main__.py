@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import clients, report, server, web
+from . import clients, privileges_sql, report, server, web
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
 from .catalogue import readme_index
+from .database import clone
 from .errors import WorkbookError
 from .figures import measure
 from .measure import scale
@@ -35,9 +36,13 @@ def run() -> None:
 
 
 def refresh() -> None:
-    """Try what the app sends, execute every notebook in place but the benchmarks, and write the README's parts anew."""
+    """Execute every notebook in place but the benchmarks, and write anew what is made of the catalog and the data.
+
+    That is data/clients.csv, sql/privileges.sql, and the README's list of issues and its picture.
+    """
     # First: a notebook shows the list.
     clients.refresh()
+    privileges_sql.PATH.write_text(privileges_sql.generate(clone("v2", data="empty")))
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
