@@ -103,7 +103,8 @@ class TestDeletion:
             auth.run(deletion)
             locked = auth.value(
                 "select array_agg(distinct relation::regclass::text) from pg_locks where pid = pg_backend_pid()"
-                " and relation in (select inhrelid from pg_inherits where inhparent = 'logs'::regclass union select 'logs'::regclass)"
+                " and relation in"
+                " (select 'logs'::regclass union select inhrelid from pg_inherits where inhparent = 'logs'::regclass)"
             )
         assert locked is None
 
