@@ -121,7 +121,7 @@ def long_session(request: pytest.FixtureRequest) -> Iterator[Database]:
         create temporary table play on commit drop as
         select :anna_open::uuid as id, :anna::uuid as user_id, 5000 as messages, now() - interval '200 days' as at
         union all
-        select gen_random_uuid(), case day % 2 when 0 then :anna else :ben end, 250,
+        select gen_random_uuid(), case day % 2 when 0 then :anna::uuid else :ben end, 250,
             now() - interval '200 days' {"-" if request.param == "newest" else "+"} day * interval '1 day'
         from generate_series(1, 80) as day;
         insert into sessions (id, user_id, scenario_id, is_completed, started_at, completed_at)
@@ -158,7 +158,9 @@ class TestPages:
                 """
                 set local session_replication_role = replica;
                 delete from messages where session_id = :anna_open and sent_at < (
-                    select max(sent_at) - interval '10 minutes' from messages where session_id = :anna_open and content ~ '^Message'
+                    select max(sent_at) - interval '10 minutes'
+                    from messages
+                    where session_id = :anna_open and content ~ '^Message'
                 );
                 update messages set sent_at = date_trunc('minute', sent_at) where session_id = :anna_open""",
                 ADMIN,
