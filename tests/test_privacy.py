@@ -113,7 +113,10 @@ class TestDeletion:
         drifted.run("update profiles set email = 'Before@example.org' where id = :anna", SERVICE)
         drifted.apply_up_to(LAST)
         assert holding(drifted, "before@example.org") == ["private.repairs"]
+        log(drifted, "login of before@example.org failed", {"email": "BEFORE@example.org"})
         drifted.run(DELETE, ADMIN)
+        assert "private.repairs" not in holding(drifted, "before@example.org")
+        drifted.run(FORGET, SERVICE)
         assert holding(drifted, "before@example.org") == []
 
     def test_leaves_the_others_alone(self, fixed: Rehearsal) -> None:

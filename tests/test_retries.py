@@ -100,8 +100,8 @@ class TestOrder:
 
 # --- Pages --------------------------------------------------------------------------------------------------------
 
-MOST_BUFFERS = 20
-"""v1 reads 8 for one chat's page, and a session of 5,000 messages has well over a hundred."""
+MOST_BUFFERS = 40
+"""v1 reads 8 to 16 for a page and more for a deep one of the oldest session, whose messages lie on a hundred pages."""
 PAGE = "select id, content, sent_at from messages where session_id = :anna_open{} order by sent_at desc, id desc limit 50"
 CHATS = {"main": " and chat_type = 'main'", "helper": " and chat_type = 'helper'", "both": ""}
 FROM = {
