@@ -1,10 +1,13 @@
 """Functions that several test files use."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
-from workbook import Database
+from workbook import OWNER, Actor, Database
+from workbook.database import Refusal, Transaction, assume
 from workbook.server import EmbeddedServer, libpq_url
 
 
@@ -113,3 +116,63 @@ def schema(database: Database) -> list[tuple[str, str, str]]:
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Rehearsal:
+    """Actors who take turns in one transaction of a database that others use after them; each turn is as good as a transaction.
+
+    All turns share one moment (now()), and locks that one of them takes stay until the end.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+
+    @contextmanager
+    def turn(self, actor: Actor = OWNER, login: str | None = None) -> Iterator[Transaction]:
+        """Act as somebody, and undo it on an error; a login is the role that the connection would be of."""
+        self.connection.execute("reset session authorization; set local role none; reset all")
+        with self.connection.transaction():
+            if login:
+                self.connection.execute(f"set local session authorization {login}")
+            if login and actor.role == login:
+                psycopg.ClientCursor(self.connection).execute('set local "request.jwt.claims" = %s', [actor.claims])
+            else:
+                assume(self.connection, actor)
+            yield Transaction(self.connection)
+
+    def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
+        """Send a statement; see `Transaction.run`."""
+        with self.turn(actor) as turn:
+            return turn.run(sql, **values)
+
+    def value(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
+        """Send a statement and return the one value that it answers with."""
+        with self.turn(actor) as turn:
+            return turn.value(sql, **values)
+
+    def outcome(self, sql: str, actor: Actor = OWNER, login: str | None = None, **values: object) -> str:
+        """Send a statement and return its command tag, its one value, or the SQLSTATE that it is refused with."""
+        try:
+            with self.turn(actor, login) as turn:
+                answer = turn.run(sql, **values)
+        except psycopg.Error as error:
+            return error.sqlstate or str(error)
+        return answer if isinstance(answer, str) else str(answer.iloc[0, 0]) if answer.size == 1 else f"{len(answer)} rows"
+
+    def refused(self, sql: str, actor: Actor = OWNER, *, code: str, **values: object) -> Refusal:
+        """Send a statement that must be refused with this SQLSTATE; see `Database.refused`."""
+        try:
+            with self.turn(actor) as turn:
+                turn.run(sql, **values)
+                raise AssertionError(f"the statement was accepted, and should be refused with {code}")
+        except psycopg.Error as error:
+            refusal = Refusal.of(error)
+        assert refusal.sqlstate == code, f"expected {code}, got {refusal}"
+        return refusal
+
+
+@contextmanager
+def rehearsal(database: Database) -> Iterator[Rehearsal]:
+    """Let actors take turns in a transaction that is rolled back in the end, so that many tests may use one clone."""
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        yield Rehearsal(connection)
