@@ -18,7 +18,7 @@ declare
         'duration_in_seconds', 'ensure_log_partitions', 'erase_account', 'expire_sessions', 'find_constraint',
         'forget_addresses', 'forget_in_logs', 'grant_again', 'hold_account', 'increment_message_count', 'keep_chunk',
         'keep_message', 'keep_profile_email', 'keep_session_user', 'lock_reply', 'log_partitions', 'make_log_partition',
-        'move_old_messages', 'next_week_reset', 'not_referred_to', 'policy_rule', 'refuse_client', 'refuse_truncate',
+        'move_old_messages', 'name_constraint', 'next_week_reset', 'not_referred_to', 'policy_rule', 'refuse_client', 'refuse_truncate',
         'require_account', 'require_no_dependants', 'require_no_other_policy', 'require_open_session', 'reset_weeks',
         'retire_account', 'retire_profile', 'run_job', 'run_weekly_reset', 'set_profile_address', 'set_session_completion',
         'sync_profile_email', 'update_updated_at_column', 'week_start', 'without_text'
@@ -140,6 +140,19 @@ begin
         order by conname
         limit 1
     );
+end;
+$$;
+
+create function private.name_constraint(on_table regclass, definition text, usual_name name) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    found constant pg_catalog.name := private.find_constraint(on_table, definition);
+begin
+    if found <> usual_name then
+        execute format('alter table %s rename constraint %I to %I', on_table, found, usual_name);
+    end if;
 end;
 $$;
 
@@ -401,7 +414,7 @@ declare
     tool regprocedure;
 begin
     for tool in select oid from pg_proc where pronamespace = 'private'::regnamespace and proname in (
-        'drop_triggers', 'find_constraint', 'drop_foreign_key', 'dependants', 'require_no_dependants', 'drop_index', 'policy_rule', 'drop_policies',
+        'drop_triggers', 'find_constraint', 'name_constraint', 'drop_foreign_key', 'dependants', 'require_no_dependants', 'drop_index', 'policy_rule', 'drop_policies',
         'require_no_other_policy', 'grant_again'
     ) loop
         execute format('revoke all on function %s from public, anon, authenticated, service_role', tool);

@@ -2,6 +2,7 @@
 -- Locks: sessions, ACCESS EXCLUSIVE, while its rows are repaired and checked once. Reads and writes wait.
 -- Repairs: completed sessions without completed_at take their last activity; open sessions lose completed_at
 -- and duration; durations that do not belong to their two moments are computed again.
+-- Clients: a completion takes the server's time, whatever a client sends; completed_at without is_completed is refused (23514).
 
 begin;
 

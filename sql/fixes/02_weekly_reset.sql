@@ -2,6 +2,7 @@
 -- Locks: profiles, SHARE ROW EXCLUSIVE, while its rows are realigned. Writes wait, reads do not.
 -- Repairs: every week_reset_date that is not the coming Monday 00:00 UTC; a reset that was missed is made up for.
 -- A sign-up that is under way meanwhile still gets the old kind of date, which its first reset aligns.
+-- Clients: a week ends on Monday 00:00 UTC, not seven days after the sign-up. No client calls reset_weekly_limits() any more.
 
 begin;
 

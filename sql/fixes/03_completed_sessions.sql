@@ -1,6 +1,7 @@
 -- 03 · No protection against messages in completed sessions
 -- Locks: messages, SHARE ROW EXCLUSIVE, for a moment: no row is read. Writes wait, reads do not.
 -- Repairs: nothing. Messages that came too late under v1 are what the learner wrote, and stay.
+-- Clients: a completed session refuses every message (PT409), a reply by the backend too, and is never opened again.
 
 begin;
 

@@ -2,6 +2,7 @@
 -- Locks: sessions, ACCESS EXCLUSIVE, while rows whose two timestamps differ are copied. Reads and writes wait;
 -- dropping the column itself rewrites nothing, its space comes back as rows are updated.
 -- Repairs: sessions whose created_at is not their started_at keep started_at; the other value is recorded.
+-- Clients: say started_at instead of created_at; with select * it is missing in silence.
 
 begin;
 

@@ -1,7 +1,9 @@
 -- 07 · Redundant timestamp columns in messages
 -- Locks: messages, ACCESS EXCLUSIVE, while rows whose two timestamps differ are copied. Reads and writes wait;
--- the rename and the drop change the catalog only. Clients that say "timestamp" fail from here on: deploy them with it.
+-- the rename and the drop change the catalog only.
 -- Repairs: messages whose created_at is not their timestamp keep the timestamp; the other value is recorded.
+-- Clients: say sent_at instead of timestamp and created_at, and carry it on as text: a Date of JavaScript cuts it to
+-- milliseconds. With select * both are missing in silence.
 
 begin;
 
@@ -17,6 +19,14 @@ where created_at is distinct from timestamp;
 
 alter table public.messages rename column timestamp to sent_at;
 alter table public.messages drop column created_at;
+-- From PostgreSQL 18 on NOT NULL is a constraint with a name.
+do $$
+begin
+    if exists (select from pg_constraint where conrelid = 'public.messages'::regclass and conname = 'messages_timestamp_not_null') then
+        alter table public.messages rename constraint messages_timestamp_not_null to messages_sent_at_not_null;
+    end if;
+end;
+$$;
 comment on column public.messages.sent_at is
 'When the message was sent; for a streamed reply, when it began (issue 7).';
 

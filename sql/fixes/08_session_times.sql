@@ -2,6 +2,7 @@
 -- Locks: sessions, ACCESS EXCLUSIVE, while its rows are repaired and checked once. Reads and writes wait.
 -- Repairs: sessions that were completed before they started are completed at their last activity, or their start;
 -- counts below zero are counted again.
+-- Clients: a completion before the start is refused (23514), such as one by a clock that is behind.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 09 · Denormalized scenario count can drift
 -- Locks: sessions and profiles, SHARE ROW EXCLUSIVE, while completed sessions are counted once. Writes wait, reads do not.
 -- Repairs: profiles whose count is not the number of their completed sessions.
+-- Clients: whoever adds a completion to completed_scenario_count counts it twice from here on, in silence.
 
 begin;
 
@@ -66,6 +67,9 @@ for each row when (new.is_completed and not old.is_completed) execute function p
 comment on trigger sessions_count_completed on public.sessions is
 'Counts a session when it becomes completed (issue 9).';
 
+select private.name_constraint(
+    'public.profiles', 'CHECK ((completed_scenario_count >= 0))', 'profiles_completed_scenario_count_check'
+);
 comment on column public.profiles.completed_scenario_count is
 'Sessions that the learner ever completed, counted by a trigger; deleting a session takes none away (issue 9).';
 

@@ -1,6 +1,7 @@
 -- 10 · Weekly completion count can drift
 -- Locks: sessions and profiles, SHARE ROW EXCLUSIVE, while this week's completions are counted once. Writes wait, reads do not.
 -- Repairs: profiles whose weekly count is not the number of their completions since Monday 00:00 UTC.
+-- Clients: whoever adds a completion to current_week_completion_count counts it twice from here on, in silence.
 
 begin;
 
@@ -77,6 +78,9 @@ $$;
 comment on function private.count_completion() is
 'Counts a completion in its learner''s profile, once: for ever (issue 9), and in the week it falls into (issue 10).';
 
+select private.name_constraint(
+    'public.profiles', 'CHECK ((current_week_completion_count >= 0))', 'profiles_current_week_completion_count_check'
+);
 comment on column public.profiles.current_week_completion_count is
 'Sessions completed in the week that ends at week_reset_date; the weekly limit is held against it (issue 10).';
 comment on column private.completion_drift.user_id is

@@ -1,6 +1,8 @@
 -- 13 · Messages use free-text enums
 -- Locks: messages and message_chunks, ACCESS EXCLUSIVE, while both are rewritten with all their indexes. Reads and writes wait.
 -- Repairs: nothing: v1's checks allow the same values.
+-- Clients: role and chat_type are no text any more: no ilike, and no parameter of type text (42883, 42804). Sorted, main comes
+-- before helper, in silence.
 
 begin;
 
@@ -39,6 +41,32 @@ alter table public.messages
 alter table public.message_chunks
     drop constraint message_chunks_chat_type_known,
     alter column chat_type type public.chat_type using chat_type::public.chat_type;
+
+-- The same as in 11. An open connection has a plan of it for text, and would refuse every message from here on.
+create or replace function private.increment_message_count() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if new.chat_type = 'main' then
+        update public.sessions
+        set message_count_main = message_count_main + 1,
+            last_activity_at = now()
+        where id = new.session_id;
+    elsif new.chat_type = 'helper' then
+        update public.sessions
+        set message_count_helper = message_count_helper + 1,
+            last_activity_at = now()
+        where id = new.session_id;
+    else
+        raise exception using
+            errcode = 'check_violation',
+            message = format('no counter counts messages of the chat type %s', coalesce(new.chat_type::pg_catalog.text, 'null')),
+            hint = 'Add a counter for the new chat type before the first message of it.';
+    end if;
+    return new;
+end;
+$$;
 
 -- Restated from 07: what was text is an enum now.
 create or replace function public.finalize_message(message_id uuid) returns uuid

@@ -1,6 +1,7 @@
 -- 14 · Cross-field constraints missing on messages
 -- Locks: messages, ACCESS EXCLUSIVE, while its rows are repaired and checked once. Reads and writes wait.
 -- Repairs: messages whose role does not belong in their chat take the role that does; they stay where they were read.
+-- Clients: a helper in the main chat, or a scenario in the helper chat, is refused (23514).
 
 begin;
 

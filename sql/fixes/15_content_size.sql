@@ -1,6 +1,7 @@
 -- 15 · No hard content size limits on messages
 -- Locks: messages, ACCESS EXCLUSIVE, while its rows are repaired and checked once. Reads and writes wait.
 -- Repairs: longer messages keep their first 8000 characters; their full text is recorded.
+-- Clients: a message of over 8000 characters is refused (23514).
 
 begin;
 

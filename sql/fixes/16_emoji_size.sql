@@ -1,6 +1,7 @@
 -- 16 · Scenarios emoji unconstrained
 -- Locks: scenarios, ACCESS EXCLUSIVE, while its few rows are repaired and checked. Reads and writes wait.
 -- Repairs: an emoji of over 64 bytes is cut to its first character, an empty one becomes a question mark.
+-- Clients: a scenario with an empty emoji is refused (23514).
 
 begin;
 

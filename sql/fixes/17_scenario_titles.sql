@@ -1,6 +1,7 @@
 -- 17 · Scenarios lacks business uniqueness on title
 -- Locks: scenarios, ACCESS EXCLUSIVE, while its few rows are repaired and indexed. Reads and writes wait.
 -- Repairs: of several scenarios with one title the one with the lowest id keeps it, the others add their id.
+-- Clients: a scenario with the title of another one is refused (23505).
 
 begin;
 

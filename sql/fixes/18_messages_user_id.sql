@@ -2,6 +2,8 @@
 -- Locks: messages, message_chunks and sessions, ACCESS EXCLUSIVE, while every message gets its user, and is checked and
 -- indexed. Reads and writes wait. The table has twice its size until vacuum has been by.
 -- Repairs: nothing; every message takes its session's user.
+-- Clients: messages has a user_id as well, so a join with sessions has to say which one it means (42702); a session that has
+-- messages is never given to another learner (23503).
 
 begin;
 

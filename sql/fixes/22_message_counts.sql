@@ -1,6 +1,7 @@
 -- 22 · Hot row updates on sessions from message counts
 -- Locks: messages and sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing.
+-- Clients: last_activity_at is right to the minute only, in silence; the newest message is the moment to show.
 
 begin;
 

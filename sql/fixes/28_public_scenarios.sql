@@ -1,6 +1,6 @@
 -- 28 · Anonymous SELECT on scenarios may leak content
 -- Locks: scenarios, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
--- Repairs: nothing. A visitor's client reads public_scenarios from here on: deploy it with the fix.
+-- Repairs: nothing.
 
 begin;
 

@@ -91,18 +91,9 @@ begin
 end;
 $$;
 
--- By its text, whatever it is called.
-do $$
-declare
-    known constant name := private.find_constraint(
-        'public.logs', 'CHECK ((level = ANY (ARRAY[''error''::text, ''warn''::text, ''info''::text, ''debug''::text])))'
-    );
-begin
-    if known <> 'logs_level_check' then
-        execute format('alter table public.logs rename constraint %I to logs_level_check', known);
-    end if;
-end;
-$$;
+select private.name_constraint(
+    'public.logs', 'CHECK ((level = ANY (ARRAY[''error''::text, ''warn''::text, ''info''::text, ''debug''::text])))', 'logs_level_check'
+);
 
 -- Of two indexes with one text, the one that has v1's name, or comes first, is v1's.
 create temporary table own_index on commit drop as
@@ -365,6 +356,7 @@ begin
     end loop;
 end;
 $$;
+drop table own_index;
 
 create function private.drop_old_logs(
     out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text

@@ -92,6 +92,7 @@ comment on function public.reset_weekly_limits(integer) is
 'Starts a new week for one batch of the profiles whose week is over, and returns how many; call it until it is 0 (issue 31).';
 revoke all on function public.reset_weekly_limits(integer) from public, anon, authenticated;
 select private.grant_again('function', 'public.reset_weekly_limits(integer)', acl) from held;
+drop table held;
 
 -- What a scheduler calls. A procedure that commits may neither be SECURITY DEFINER nor have a SET clause, so it runs as
 -- its caller, and names every schema.

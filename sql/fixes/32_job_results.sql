@@ -213,6 +213,7 @@ join (values
     ('public.delete_old_logs', 'public.delete_old_logs()'),
     ('public.reset_weekly_limits', 'public.reset_weekly_limits(integer)')
 ) as remade (name, signature) on remade.name = held.name;
+drop table held;
 
 create or replace procedure private.run_weekly_reset(batch_size integer default 1000)
 language plpgsql

@@ -80,6 +80,7 @@ comment on view public.public_scenarios is
 revoke all on public.public_scenarios from anon, authenticated;
 grant select on public.public_scenarios to anon, authenticated;
 select private.grant_again('table', 'public.public_scenarios', acl) from held;
+drop table held;
 
 comment on column public.scenarios.id is
 'A number that the sequence gives, and another one in each environment; code refers to code (issue 34).';

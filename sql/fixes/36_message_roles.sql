@@ -1,7 +1,6 @@
 -- 36 · Confusing message role naming
 -- Locks: messages and messages_archive, ACCESS EXCLUSIVE, while both are rewritten with all their indexes. Reads and writes wait.
--- Repairs: nothing: the role that is no longer said follows from the chat. Clients that say scenario or helper fail from
--- here on: deploy them with it.
+-- Repairs: nothing: the role that is no longer said follows from the chat.
 
 begin;
 

@@ -72,6 +72,7 @@ set email = coalesce(wanted.email, format('%s@duplicate.invalid', wanted.id))
 from wanted
 where wanted.id = profiles.id
     and profiles.email is distinct from coalesce(wanted.email, format('%s@duplicate.invalid', wanted.id));
+drop table wanted;
 
 -- citext compares without regard to case. Its operators live in extensions: under a search_path without that schema,
 -- email = 'A@b.c' silently compares as text. The index is right wherever it is asked from.
@@ -147,8 +148,11 @@ security definer
 set search_path = ''
 as $$
 begin
+    if new.deleted_at is not null then
+        -- A row that comes back from a backup, of somebody who is gone.
+        return new;
     -- \S is anything but white space: a tab is as empty as nothing.
-    if new.email ~ '\S' then
+    elsif new.email ~ '\S' then
         perform private.set_profile_address(new.id, new.email, new.is_sso_user);
     elsif not (new.is_anonymous or coalesce(new.phone ~ '\S', false)) then
         raise exception using

@@ -107,6 +107,7 @@ $$;
 drop function
     private.drop_triggers(regclass, regprocedure),
     private.find_constraint(regclass, text),
+    private.name_constraint(regclass, text, name),
     private.drop_foreign_key(regclass, text),
     private.dependants(regclass, name, boolean),
     private.require_no_dependants(regclass, name, boolean),
