@@ -1,6 +1,8 @@
 -- 25 · No email validation in profile creation
 -- Locks: nothing that a query touches; the function is replaced.
 -- Repairs: nothing; issue 42 repairs the addresses that are empty or blank already.
+-- Clients: a sign-up without an address is refused (23514); by phone or anonymously it has no profile, in silence, until
+-- one comes.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 26 · SECURITY DEFINER functions do not lock search_path
 -- Locks: nothing that a query touches; the functions are replaced.
 -- Repairs: nothing.
+-- Clients: no client calls delete_old_logs() any more; the team's triggers say private.update_updated_at_column().
 
 begin;
 

@@ -2,6 +2,7 @@
 -- Locks: profiles, ACCESS EXCLUSIVE, while its ids are compared with those of auth.users. Reads and writes wait.
 -- Repairs: nothing that is there; an auth user with an address who deleted their profile under v1 gets a new one, as nobody
 -- could make it after this.
+-- Clients: a learner neither makes nor deletes a profile (42501): the sign-up and the erasure do.
 
 begin;
 

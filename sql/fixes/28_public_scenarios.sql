@@ -1,6 +1,7 @@
 -- 28 · Anonymous SELECT on scenarios may leak content
 -- Locks: scenarios, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing.
+-- Clients: a visitor reads public_scenarios. Other columns are refused (42501), inactive scenarios are missing in silence.
 
 begin;
 

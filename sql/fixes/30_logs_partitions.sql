@@ -2,6 +2,7 @@
 -- Locks: logs, and the tables it refers to (profiles, sessions, event_types), ACCESS EXCLUSIVE, while all logs are copied into
 -- partitions and indexed. Reads and writes of all four wait: the costliest fix where logs are many.
 -- Repairs: nothing; every row is copied as it is.
+-- Clients: an upsert of a log names both columns, on conflict (id, created_at); the id alone is refused (42P10).
 
 begin;
 

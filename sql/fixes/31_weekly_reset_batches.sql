@@ -1,6 +1,7 @@
 -- 31 · Bulk update risk in weekly reset
 -- Locks: profiles, SHARE, while an index is built. Writes wait, reads do not; online, use CREATE INDEX CONCURRENTLY.
 -- Repairs: nothing.
+-- Clients: one call of reset_weekly_limits() starts 1000 weeks and leaves the rest, in silence: call it until it returns 0.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 32 · Session cleanup not fully idempotent
 -- Locks: logs, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing.
+-- Clients: jobs return a row instead of a number: read its column affected.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 34 · Fragile scenario ID management
 -- Locks: scenarios, ACCESS EXCLUSIVE, while its few rows get a code. Reads and writes wait.
 -- Repairs: nothing; ids stay, and each scenario gets a code made of its title.
+-- Clients: a new scenario needs a code, in an upsert by id too (23502): seed by code.
 
 begin;
 

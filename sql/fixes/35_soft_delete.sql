@@ -3,6 +3,7 @@
 -- checked once. Also auth.users, whose foreign key goes. Reads and writes wait. event_types gets a row (ROW EXCLUSIVE),
 -- and nobody waits for that.
 -- Repairs: profiles whose auth user is deleted softly lose their address; no before-image is kept of it.
+-- Clients: profile, sessions and messages outlive their auth user, in silence: count profiles where deleted_at is null.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 36 · Confusing message role naming
 -- Locks: messages and messages_archive, ACCESS EXCLUSIVE, while both are rewritten with all their indexes. Reads and writes wait.
 -- Repairs: nothing: the role that is no longer said follows from the chat.
+-- Clients: say assistant instead of scenario and helper (22P02); whoever reads a role gets it too, in silence.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 37 · Messages immutability not enforced
 -- Locks: messages, messages_archive and message_chunks, SHARE ROW EXCLUSIVE, for a moment: no row is read. Writes wait, reads do not.
 -- Repairs: nothing.
+-- Clients: nobody rewrites a message, the backend included (23001): a reply streams into message_chunks.
 
 begin;
 

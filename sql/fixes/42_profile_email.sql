@@ -3,6 +3,8 @@
 -- Reads and writes of profiles wait, sign-ups too.
 -- Repairs: addresses that differ from auth.users take those of auth.users; what is then blank, or the same as an older
 -- profile's but for upper and lower case, becomes <id>@duplicate.invalid.
+-- Clients: an address is found whatever its case, in silence, and stands in one profile only. It is changed in auth.users:
+-- profiles refuses another one (23001).
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 43 · No rate limiting protection
 -- Locks: sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing.
+-- Clients: a learner's messages keep half a second between them, both chats together, and come one a statement (PT429).
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 45 · No error monitoring for cleanup functions
 -- Locks: event_types, ROW EXCLUSIVE, for a new row. No read and no write waits.
 -- Repairs: nothing.
+-- Clients: a job that fails raises nothing, in silence: its row says status failed, and an error stands in logs.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 46 · No idempotency key for message writes
 -- Locks: messages and messages_archive, ACCESS EXCLUSIVE, while an index over messages is built. Reads and writes wait.
 -- Repairs: nothing.
+-- Clients: an id that is sent again with another text is refused (PT409); with the same text it writes nothing.
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 47 · B1 · Anyone may call the maintenance functions
 -- Locks: nothing that a query touches.
 -- Repairs: nothing.
+-- Clients: a function made from here on is closed to clients until it is granted (42501).
 
 begin;
 

@@ -1,6 +1,7 @@
 -- 48 · B2 · A learner may set their own weekly count
 -- Locks: profiles, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing; issue 10 has set the counts to the truth, and private.completion_drift shows what was changed since.
+-- Clients: a learner writes no column of a profile (42501).
 
 begin;
 

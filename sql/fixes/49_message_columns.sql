@@ -1,6 +1,7 @@
 -- 49 · B3 · A learner may speak as the assistant, and in the past
 -- Locks: messages, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing: nobody can tell a forged message from a real one.
+-- Clients: a learner sends no id and no role but user (42501); a retry carries client_message_id.
 
 begin;
 

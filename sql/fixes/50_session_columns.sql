@@ -1,6 +1,8 @@
 -- 50 · B4 · A learner may rewrite a session's counts and dates
 -- Locks: sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing; issues 1, 8 and 12 have repaired what cannot be true.
+-- Clients: a learner starts a session with user_id and scenario_id alone and sends no heartbeat (42501); the deletion of a
+-- completed session finds no row, in silence.
 
 begin;
 

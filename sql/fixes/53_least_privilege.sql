@@ -2,6 +2,8 @@
 -- Locks: profiles, scenarios, sessions, messages, messages_archive, message_chunks, logs and event_types, SHARE ROW EXCLUSIVE, for a
 -- moment: no row is read. Writes wait, reads do not.
 -- Repairs: nothing.
+-- Clients: TRUNCATE is refused (42501), also to the backend; a visitor gets an error instead of no rows; a table made from here
+-- on is closed to clients until it is granted.
 
 begin;
 
