@@ -1,6 +1,6 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
-from . import clients, dictionary, exercises
+from . import clients, dictionary, exercises, jobs
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
@@ -74,6 +74,7 @@ __all__ = [
     "issue",
     "issue_map",
     "issue_table",
+    "jobs",
     "learner",
     "loaded",
     "log_slope",
