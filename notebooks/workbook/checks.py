@@ -840,24 +840,8 @@ def policies_ask_per_row(database: Database) -> str | None:
 
 
 @check(52)
-def indexes_missing_or_double(database: Database) -> str | None:
-    """Look for foreign keys that no index serves, and for indexes that another one begins with."""
-    missing = database.value(
-        """
-        select count(*)
-        from pg_constraint
-        where contype = 'f'
-            and connamespace = 'public'::regnamespace
-            and conparentid = 0
-            and not exists (
-                select
-                from pg_index
-                where indrelid = conrelid
-                    and indkey[0] = any (conkey)
-                    and coalesce(pg_get_expr(indpred, indrelid) ~ 'IS NOT NULL', true)
-            )""",
-        ADMIN,
-    )
+def indexes_double(database: Database) -> str | None:
+    """Look for indexes that another one begins with."""
     double = database.value(
         """
         select count(*)
@@ -873,10 +857,7 @@ def indexes_missing_or_double(database: Database) -> str | None:
             and long.indnkeyatts > short.indnkeyatts""",
         ADMIN,
     )
-    found = [
-        f"{what}: {number}" for what, number in (("foreign keys without index", missing), ("double indexes", double)) if number
-    ]
-    return ", ".join(found) or None
+    return f"double indexes: {double}" if double else None
 
 
 @check(53)
