@@ -146,6 +146,27 @@ def test_everything_carries_a_comment_and_definers_are_locked_up() -> None:
     assert careless["function"].tolist() == []
 
 
+def test_the_first_fix_knows_every_name_that_the_others_need_in_private() -> None:
+    database = clone("v1", data="empty")
+    taken: set[str] = set()
+    for fix in FIXES:
+        database.apply(fix.number)
+        taken |= set(
+            database.run(
+                """
+                select relname::text as name
+                from pg_class
+                where relnamespace = 'private'::regnamespace and relkind in ('r', 'p', 'v', 'c') and not relispartition
+                union
+                select format('%s(%s)', proname, array_to_string(proargtypes::regtype[], ','))
+                from pg_proc
+                where pronamespace = 'private'::regnamespace""",
+                ADMIN,
+            )["name"]
+        )
+    assert taken - set(re.findall(r"'([^']+)'", fixes.find(0).text)) == set()
+
+
 class TestMisuse:
     def test_unknown_number(self) -> None:
         with pytest.raises(WorkbookError, match=r"There is no fix 99; sql/fixes holds 00 to \d\d\.$"):

@@ -11,17 +11,26 @@ set local lock_timeout = '5s';
 -- The name is a common one. A schema that is there stays as it is, grants too, and each object in it is closed by itself.
 do $$
 declare
-    needed constant text[] := array[
-        'addresses_to_forget', 'completion_drift', 'job_result', 'logs', 'logs_default', 'repairs', 'timestamp_rules_broken',
-        'blanks', 'calling_user', 'check_message_chunk', 'count_completion', 'count_messages', 'create_log_partition',
-        'create_profile_for_new_user', 'dependants', 'drop_foreign_key', 'drop_index', 'drop_old_logs', 'drop_policies', 'drop_triggers',
-        'duration_in_seconds', 'ensure_log_partitions', 'erase_account', 'expire_sessions', 'find_constraint',
-        'forget_addresses', 'forget_in_logs', 'grant_again', 'hold_account', 'increment_message_count', 'keep_chunk',
-        'keep_message', 'keep_profile_email', 'keep_session_user', 'lock_reply', 'log_partitions', 'make_log_partition',
-        'move_old_messages', 'name_constraint', 'next_week_reset', 'not_referred_to', 'policy_rule', 'refuse_client', 'refuse_truncate',
-        'require_account', 'require_no_dependants', 'require_no_other_policy', 'require_open_session', 'reset_weeks',
-        'retire_account', 'retire_profile', 'run_job', 'run_weekly_reset', 'set_profile_address', 'set_session_completion',
-        'sync_profile_email', 'update_updated_at_column', 'week_start', 'without_text'
+    relations constant text[] := array[
+        'addresses_to_forget', 'completion_drift', 'job_result', 'logs', 'logs_default', 'repairs', 'timestamp_rules_broken'
+    ];
+    functions constant text[] := array[
+        'blanks(regclass,name[])', 'calling_user()', 'check_message_chunk()', 'count_completion()', 'count_messages()',
+        'create_log_partition(timestamp with time zone)', 'create_profile_for_new_user()',
+        'dependants(regclass,name,boolean)', 'drop_foreign_key(regclass,text,text)', 'drop_index(regclass,text,name)',
+        'drop_old_logs()', 'drop_policies(regclass,text,regrole,text)', 'drop_triggers(regclass,regprocedure)',
+        'duration_in_seconds(timestamp with time zone,timestamp with time zone)', 'ensure_log_partitions()',
+        'erase_account(uuid)', 'expire_sessions()', 'find_constraint(regclass,text)', 'forget_addresses()',
+        'forget_in_logs(text[])', 'grant_again(text,text,aclitem[],text)', 'hold_account()', 'increment_message_count()',
+        'keep_chunk()', 'keep_message()', 'keep_profile_email()', 'keep_session_user()', 'lock_reply(uuid)',
+        'log_partitions()', 'move_old_messages(integer,integer)', 'name_constraint(regclass,text,name)',
+        'next_week_reset(timestamp with time zone)', 'not_referred_to(regclass,text,text)', 'policy_rule(text)',
+        'refuse_client()', 'refuse_truncate()', 'require_account(uuid)', 'require_no_dependants(regclass,name,boolean)',
+        'require_no_other_policy(regclass,text[],name[])', 'require_open_session()', 'require_plain_function(regprocedure)',
+        'require_plain_view(regclass,boolean)', 'reset_weeks(integer)', 'retire_account(uuid,text)', 'retire_profile()',
+        'run_job(text,text,text)', 'run_weekly_reset(integer)', 'set_profile_address(uuid,text,boolean)',
+        'set_session_completion()', 'sync_profile_email()', 'update_updated_at_column()',
+        'week_start(timestamp with time zone)', 'without_text(jsonb,text)'
     ];
     taken text;
 begin
@@ -36,15 +45,23 @@ begin
     select string_agg(found.identity, ', ' order by found.identity)
     into taken
     from (
-        select 'pg_class'::regclass as class, oid as id, relname as name from pg_class where relnamespace = 'private'::regnamespace
+        select 'pg_class'::regclass as class, oid as id
+        from pg_class
+        where relnamespace = 'private'::regnamespace
+            and relname = any (relations)
         union all
-        select 'pg_proc'::regclass, oid, proname from pg_proc where pronamespace = 'private'::regnamespace
+        select 'pg_type'::regclass, oid
+        from pg_type
+        where typnamespace = 'private'::regnamespace
+            and typname = any (relations)
+            and typrelid = 0
         union all
-        select 'pg_type'::regclass, oid, typname from pg_type
-        where typnamespace = 'private'::regnamespace and typrelid = 0 and typelem = 0
+        select 'pg_proc'::regclass, oid
+        from pg_proc
+        where pronamespace = 'private'::regnamespace
+            and format('%s(%s)', proname, array_to_string(proargtypes::regtype[], ',')) = any (functions)
     ) as object
-    cross join pg_identify_object(object.class, object.id, 0) as found
-    where object.name = any (needed);
+    cross join pg_identify_object(object.class, object.id, 0) as found;
     if taken is not null then
         raise exception using
             errcode = 'duplicate_object',
@@ -156,14 +173,29 @@ begin
 end;
 $$;
 
-create function private.drop_foreign_key(on_table regclass, definition text) returns void
+create function private.drop_foreign_key(on_table regclass, on_columns text, definition text) returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    found pg_catalog.record;
 begin
-    execute format(
-        'alter table %s drop constraint %I', on_table, coalesce(private.find_constraint(on_table, definition), definition)
-    );
+    select conname, pg_get_constraintdef(oid) as says
+    into found
+    from pg_catalog.pg_constraint
+    where conrelid = on_table
+        and contype = 'f'
+        and pg_get_constraintdef(oid) like format('FOREIGN KEY (%s) REFERENCES %%', on_columns)
+    order by pg_get_constraintdef(oid) <> definition, conname
+    limit 1;
+
+    if found.says <> definition then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('you have changed the foreign key %s, which the fix replaces: %s', found.conname, found.says),
+            hint = format('Make it what it was, and apply the fix again: %s.', definition);
+    end if;
+    execute format('alter table %s drop constraint %I', on_table, found.conname);
 end;
 $$;
 
@@ -195,6 +227,7 @@ begin
                             and pg_depend.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
                     ),
                     pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid)
+                    || coalesce(' ' || pg_get_constraintdef(pg_constraint.oid), '')
                 ) as what
             from pg_catalog.pg_depend
             join pg_catalog.pg_attribute on attrelid = on_table and attname = on_column and attnum = refobjsubid
@@ -263,7 +296,18 @@ as $$
 declare
     found pg_catalog.record;
 begin
-    select indexrelid::pg_catalog.regclass as name, indisreplident, indisclustered
+    select
+        indexrelid::pg_catalog.regclass as name,
+        indisreplident,
+        -- Of a partitioned table, the order of each partition.
+        indisclustered
+        or exists (
+            select
+            from pg_catalog.pg_inherits
+            join pg_catalog.pg_index as part on part.indexrelid = pg_inherits.inhrelid
+            where pg_inherits.inhparent = pg_index.indexrelid
+                and part.indisclustered
+        ) as indisclustered
     into found
     from pg_catalog.pg_index
     join pg_catalog.pg_class on pg_class.oid = indexrelid
@@ -286,6 +330,100 @@ begin
             end;
     elsif found.name is not null then
         execute format('drop index %s', found.name);
+    end if;
+end;
+$$;
+
+-- Before a function is made anew: what calls it by more than its name, and settings of its own.
+create function private.require_plain_function(which regprocedure) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    own constant pg_catalog.text := (
+        select string_agg(found.what, ', ' order by found.what)
+        from (
+            select
+                coalesce(
+                    (
+                        select format('view %s', pg_rewrite.ev_class::pg_catalog.regclass)
+                        from pg_catalog.pg_rewrite
+                        where pg_rewrite.oid = objid
+                            and classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                    ),
+                    pg_describe_object(classid, objid, objsubid)
+                ) as what
+            from pg_catalog.pg_depend
+            where refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                and refobjid = which
+                -- The platform's trigger goes with its function wherever that goes.
+                and not (
+                    classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
+                    and objid in (select oid from pg_catalog.pg_trigger where tgrelid = 'auth.users'::pg_catalog.regclass)
+                )
+            union all
+            select format('setting %s', setting)
+            from pg_catalog.pg_proc
+            cross join lateral unnest(proconfig) as setting
+            where pg_proc.oid = which
+                and setting not like 'search_path=%'
+        ) as found
+    );
+begin
+    if own is not null then
+        raise exception using
+            errcode = 'dependent_objects_still_exist',
+            message = format('the fix makes %s anew, and would lose what you have added: %s', which, own),
+            hint = 'Take it away, apply the fix again, and make it anew.';
+    end if;
+end;
+$$;
+
+-- Before a view is made anew. One that is replaced keeps all but its options.
+create function private.require_plain_view(which regclass, is_replaced boolean default false) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    own constant pg_catalog.text := (
+        select string_agg(found.what, ', ' order by found.what)
+        from (
+            select distinct
+                coalesce(
+                    (
+                        select format('view %s', pg_rewrite.ev_class::pg_catalog.regclass)
+                        from pg_catalog.pg_rewrite
+                        where pg_rewrite.oid = objid
+                            and classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                    ),
+                    pg_describe_object(classid, objid, objsubid)
+                ) as what
+            from pg_catalog.pg_depend
+            where refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                and refobjid = which
+                and not is_replaced
+                and deptype <> 'i'
+                and objid not in (select oid from pg_catalog.pg_rewrite where ev_class = which)
+            union all
+            select format('privileges on the column %s', attname)
+            from pg_catalog.pg_attribute
+            where attrelid = which
+                and attacl is not null
+                and not is_replaced
+            union all
+            select format('option %s', option)
+            from pg_catalog.pg_class
+            cross join lateral unnest(reloptions) as option
+            where pg_class.oid = which
+                and option <> 'security_invoker=true'
+        ) as found
+    );
+begin
+    if own is not null then
+        raise exception using
+            errcode = 'dependent_objects_still_exist',
+            message = format('the fix makes the view %s anew, and would lose what you have added: %s', which, own),
+            hint = 'Take it away, apply the fix again, and make it anew.';
     end if;
 end;
 $$;
@@ -415,7 +553,7 @@ declare
 begin
     for tool in select oid from pg_proc where pronamespace = 'private'::regnamespace and proname in (
         'drop_triggers', 'find_constraint', 'name_constraint', 'drop_foreign_key', 'dependants', 'require_no_dependants', 'drop_index', 'policy_rule', 'drop_policies',
-        'require_no_other_policy', 'grant_again'
+        'require_no_other_policy', 'require_plain_function', 'require_plain_view', 'grant_again'
     ) loop
         execute format('revoke all on function %s from public, anon, authenticated, service_role', tool);
         execute format('comment on function %s is %L', tool, 'For the fixes, until the last one is applied.');

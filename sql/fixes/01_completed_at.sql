@@ -107,6 +107,7 @@ revoke all on function private.set_session_completion() from public, anon, authe
 
 -- By what they call, whatever they are called.
 select private.drop_triggers('public.sessions', 'public.calculate_session_duration()');
+select private.require_plain_function('public.calculate_session_duration()');
 drop function public.calculate_session_duration();
 
 -- A client is whom the policies bind, whatever the role's name. The condition is evaluated as whoever sent the statement: the

@@ -59,6 +59,7 @@ comment on function private.create_profile_for_new_user() is
 'Gives each new auth user a profile whose week ends on Monday 00:00 UTC, as everybody''s does (issue 2).';
 revoke all on function private.create_profile_for_new_user() from public, anon, authenticated, service_role;
 
+select private.require_plain_function('public.reset_weekly_limits()');
 create or replace function public.reset_weekly_limits() returns integer
 language plpgsql
 security definer

@@ -305,6 +305,7 @@ comment on function public.finalize_message(uuid) is
 revoke all on function public.finalize_message(uuid) from public, anon, authenticated;
 
 -- Restated from v1: fragments of replies that nobody finalized go after a day.
+select private.require_plain_function('public.delete_expired_sessions()');
 create or replace function public.delete_expired_sessions() returns integer
 language plpgsql
 security definer

@@ -20,7 +20,9 @@ set user_id = sessions.user_id
 from public.sessions
 where sessions.id = messages.session_id;
 
-select private.drop_foreign_key('public.messages', 'FOREIGN KEY (session_id) REFERENCES %sessions(id)%');
+select private.drop_foreign_key(
+    'public.messages', 'session_id', 'FOREIGN KEY (session_id) REFERENCES public.sessions(id) ON DELETE CASCADE'
+);
 alter table public.messages
     alter column user_id set not null,
     add constraint messages_session_id_user_id_fkey

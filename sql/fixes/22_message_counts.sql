@@ -57,6 +57,7 @@ comment on function private.count_messages() is
 revoke all on function private.count_messages() from public, anon, authenticated, service_role;
 
 select private.drop_triggers('public.messages', 'private.increment_message_count()');
+select private.require_plain_function('private.increment_message_count()');
 drop function private.increment_message_count();
 
 create trigger messages_count
@@ -74,6 +75,14 @@ comment on trigger sessions_completion on public.sessions is
 'Sets completed_at and duration_seconds, so that no client has to (issue 1).';
 
 -- Room on each page for the next version of a row.
-alter table public.sessions set (fillfactor = 80);
+do $$
+begin
+    if exists (select from pg_class where oid = 'public.sessions'::regclass and reloptions::text ~ 'fillfactor') then
+        raise notice 'sessions has a fillfactor of your own, which stays';
+    else
+        alter table public.sessions set (fillfactor = 80);
+    end if;
+end;
+$$;
 
 commit;

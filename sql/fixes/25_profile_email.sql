@@ -9,6 +9,18 @@ begin;
 set local statement_timeout = 0;
 set local lock_timeout = '5s';
 
+-- Run again after 42, which restates the function, this would take that back.
+do $$
+begin
+    if to_regprocedure('private.sync_profile_email()') is not null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = 'fix 42 is applied already, so fix 25 comes too late',
+            hint = 'Record it: supabase migration repair --status applied, with its version.';
+    end if;
+end;
+$$;
+
 -- Restated from 02: it refuses a user without an address.
 create or replace function private.create_profile_for_new_user() returns trigger
 language plpgsql

@@ -11,6 +11,7 @@ set local lock_timeout = '5s';
 -- The last function that runs as its owner with whatever search_path its caller has; the fixes before have restated
 -- the others. An empty one looks nothing up, but for temporary tables and types: those come first, always. So every name
 -- of a table or type inside says its schema, pg_catalog too; keywords such as integer cannot be mistaken.
+select private.require_plain_function('public.delete_old_logs()');
 create or replace function public.delete_old_logs() returns integer
 language plpgsql
 security definer

@@ -59,6 +59,17 @@ begin
         where oid = 'public.logs'::regclass
             and (relreplident <> 'd' or reloptions is not null)
         union all
+        select format('cluster order by %s', indexrelid::regclass)
+        from pg_index
+        where indrelid = 'public.logs'::regclass
+            and indisclustered
+        union all
+        select pg_describe_object(classid, objid, objsubid)
+        from pg_depend
+        where refclassid = 'pg_class'::regclass
+            and refobjid = 'public.logs'::regclass
+            and classid = 'pg_proc'::regclass
+        union all
         select format('statistics %I', stxname)
         from pg_statistic_ext
         where stxrelid = 'public.logs'::regclass
@@ -144,14 +155,25 @@ declare
     held record;
 begin
     for held in
-        select format('alter sequence %s owned by public.logs.%I', pg_depend.objid::regclass, attname) as statement
+        select pg_depend.objid::regclass as sequence, pg_class.relname, attname
         from pg_depend
         join pg_class on pg_class.oid = objid and relkind = 'S'
         join pg_attribute on attrelid = refobjid and attnum = refobjsubid
         where refobjid = 'private.logs'::regclass
             and deptype = 'a'
     loop
-        execute held.statement;
+        execute format('alter sequence %s owned by none', held.sequence);
+        execute format('alter sequence %s set schema public', held.sequence);
+        execute format('alter sequence public.%I owned by public.logs.%I', held.relname, held.attname);
+    end loop;
+    for held in
+        select attname, attstattarget
+        from pg_attribute
+        where attrelid = 'private.logs'::regclass
+            and attnum > 0
+            and attstattarget >= 0
+    loop
+        execute format('alter table public.logs alter column %I set statistics %s', held.attname, held.attstattarget);
     end loop;
     perform private.grant_again('table', 'public.logs', relacl) from pg_class where oid = 'private.logs'::regclass;
     perform private.grant_again('table', 'public.logs', attacl, format('(%I)', attname))
@@ -325,6 +347,17 @@ declare
     );
 begin
     execute format('insert into public.logs (%1$s) overriding system value select %1$s from private.logs', columns);
+    -- A number that the old table gave is not given again.
+    perform setval(pg_get_serial_sequence('public.logs', attname), last_number.value)
+    from pg_attribute
+    cross join lateral (
+        select last_value as value
+        from pg_sequences
+        where format('%I.%I', schemaname, sequencename) = pg_get_serial_sequence('private.logs', attname)
+    ) as last_number
+    where attrelid = 'private.logs'::regclass
+        and attidentity <> ''
+        and last_number.value is not null;
     if (select count(*) from private.logs) <> (select count(*) from public.logs) then
         raise exception 'not every log was copied';
     end if;

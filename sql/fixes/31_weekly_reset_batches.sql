@@ -71,6 +71,7 @@ revoke all on function private.reset_weeks(integer) from public, anon, authentic
 -- comes along, here and wherever a job is made anew.
 create temporary table held on commit drop as
 select proacl as acl from pg_proc where oid = 'public.reset_weekly_limits()'::regprocedure;
+select private.require_plain_function('public.reset_weekly_limits()');
 drop function public.reset_weekly_limits();
 create function public.reset_weekly_limits(batch_size integer default 1000) returns integer
 language plpgsql

@@ -91,6 +91,8 @@ create function private.expire_sessions(
 )
 language plpgsql
 set search_path = ''
+-- A team's table whose policies hide its rows from here must be an error, and not no rows.
+set row_security = off
 as $$
 declare
     expired pg_catalog.uuid[];
@@ -166,6 +168,10 @@ where oid in (
     'public.delete_old_logs()'::regprocedure,
     'public.reset_weekly_limits(integer)'::regprocedure
 );
+select
+    private.require_plain_function('public.delete_expired_sessions()'),
+    private.require_plain_function('public.delete_old_logs()'),
+    private.require_plain_function('public.reset_weekly_limits(integer)');
 drop function public.delete_expired_sessions();
 drop function public.delete_old_logs();
 drop function public.reset_weekly_limits(integer);

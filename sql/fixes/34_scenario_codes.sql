@@ -66,6 +66,7 @@ comment on constraint scenarios_code_is_kebab_case on public.scenarios is
 grant select (code) on public.scenarios to anon;
 create temporary table held on commit drop as
 select relacl as acl from pg_class where oid = 'public.public_scenarios'::regclass;
+select private.require_plain_view('public.public_scenarios');
 drop view public.public_scenarios;
 create view public.public_scenarios with (security_invoker = true) as
 select

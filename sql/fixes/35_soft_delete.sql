@@ -92,7 +92,7 @@ lock table public.sessions, public.profiles, public.messages, public.message_chu
     in access exclusive mode;
 
 -- The profile outlives its auth user, so nothing may refer to that.
-select private.drop_foreign_key('public.profiles', 'FOREIGN KEY (id) REFERENCES auth.users(id)%');
+select private.drop_foreign_key('public.profiles', 'id', 'FOREIGN KEY (id) REFERENCES auth.users(id) ON DELETE CASCADE');
 alter table public.profiles
     add column deleted_at timestamptz,
     alter column email drop not null,

@@ -12,7 +12,9 @@ lock table public.messages, public.messages_archive in access exclusive mode;
 -- Two values become one, and an enum cannot lose a value: a new type takes the name. The check of 14 names the old
 -- values, and with two roles every pair is valid.
 alter table public.messages drop constraint messages_role_chat_type_valid;
-select private.require_no_dependants('public.messages', 'role', of_its_type => true);
+select
+    private.require_no_dependants('public.messages', 'role', of_its_type => true),
+    private.require_no_dependants('public.messages_archive', 'role', of_its_type => true);
 alter type public.message_role rename to message_role_of_three;
 create type public.message_role as enum ('user', 'assistant');
 comment on type public.message_role is
@@ -29,12 +31,20 @@ do $$
 declare
     users text;
 begin
-    select string_agg(pg_describe_object(classid, objid, objsubid), ', ')
+    select string_agg(found.what, ', ' order by found.what)
     into users
-    from pg_depend
-    where refclassid = 'pg_type'::regclass
-        and refobjid = 'public.message_role_of_three'::regtype
-        and deptype = 'n';
+    from (
+        select pg_describe_object(classid, objid, objsubid) as what
+        from pg_depend
+        where refclassid = 'pg_type'::regclass
+            and refobjid in ('public.message_role_of_three'::regtype, 'public.message_role_of_three[]'::regtype)
+            and deptype = 'n'
+        union all
+        select format('value %s', enumlabel)
+        from pg_enum
+        where enumtypid = 'public.message_role_of_three'::regtype
+            and enumlabel not in ('user', 'scenario', 'helper')
+    ) as found;
     if users is not null then
         raise exception using
             errcode = 'dependent_objects_still_exist',

@@ -29,6 +29,7 @@ comment on trigger scenarios_updated_at on public.scenarios is
 'Dates each change, as in profiles and sessions (issue 38).';
 
 grant select (sort_order) on public.scenarios to anon;
+select private.require_plain_view('public.public_scenarios', is_replaced => true);
 create or replace view public.public_scenarios with (security_invoker = true) as
 select
     id,

@@ -34,8 +34,12 @@ comment on constraint messages_archive_session_id_user_id_fkey on public.message
 'An archived message has the user of its session (issue 33), and its key never changes (issue 40).';
 
 select
-    private.drop_foreign_key('public.sessions', 'FOREIGN KEY (user_id) REFERENCES %profiles(id)%'),
-    private.drop_foreign_key('public.sessions', 'FOREIGN KEY (scenario_id) REFERENCES %scenarios(id)%');
+    private.drop_foreign_key(
+        'public.sessions', 'user_id', 'FOREIGN KEY (user_id) REFERENCES public.profiles(id) ON DELETE CASCADE'
+    ),
+    private.drop_foreign_key(
+        'public.sessions', 'scenario_id', 'FOREIGN KEY (scenario_id) REFERENCES public.scenarios(id) ON DELETE RESTRICT'
+    );
 alter table public.sessions
     add constraint sessions_user_id_fkey
         foreign key (user_id) references public.profiles (id) on delete cascade on update restrict,
