@@ -209,9 +209,9 @@ def apply(connection: psycopg.Connection, fix: Fix) -> Applied:
                 [f"{fix.number:02}", fix.name[3:], [body]],
             )
     except psycopg.Error as error:
+        advice = error.diag.message_hint or "Correct the file or the rows it names, and apply it again."
         raise WorkbookError(
-            f"{shown(fix.path)} failed and left nothing behind ({error.sqlstate}: {error.diag.message_primary}); "
-            "correct the file or the rows it names, and apply it again."
+            f"{shown(fix.path)} failed and left nothing behind ({error.sqlstate}: {error.diag.message_primary}). {advice}"
         ) from error
     return Applied(fix, repaired, locks)
 
