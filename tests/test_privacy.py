@@ -176,6 +176,21 @@ NOT_NAMING = [
     "login of susanna@example.org failed",
 ]
 """Texts with an address of somebody else's."""
+AS_WRITTEN = {
+    "a_b@example.org": "aXb@example.org",
+    "a%b@example.org": "aXXb@example.org",
+    "a.c@example.org": "aXc@example.org",
+    "a+d@example.org": "aad@example.org",
+    "a*e@example.org": "aae@example.org",
+    "a?(b)|f@example.org": "f@example.org",
+    "a\\g@example.org": "ag@example.org",
+    "a\\1&h@example.org": "a1h@example.org",
+    '"a i"@example.org': "i@example.org",
+    "o'neill^$@example.org": "oneill@example.org",
+    "{a}[j]@example.org": "aj@example.org",
+    "jürgen@exämple.org": "jurgen@example.org",
+}
+"""Addresses with signs that a pattern takes for something else, and one of somebody else's that it would take for each."""
 WRAPPINGS = {
     "value": lambda text: {"email": text, "code": "E42"},
     "deep": lambda text: {"request": {"to": [1, None, [{"address": text}], True]}, "code": "E42"},
@@ -237,32 +252,17 @@ class TestForgetting:
         after = fixed.run(f"{columns} where event_type = 'user_login_failed'").to_dict("records")
         assert after == before
 
-    @pytest.mark.parametrize(
-        ("address", "other"),
-        [
-            ("a_b@example.org", "aXb@example.org"),
-            ("a%b@example.org", "aXXb@example.org"),
-            ("a.b@example.org", "aXb@example.org"),
-            ("a+b@example.org", "aab@example.org"),
-            ("a*b@example.org", "aab@example.org"),
-            ("a?(b)|c@example.org", "c@example.org"),
-            ("a\\b@example.org", "ab@example.org"),
-            ("a\\1&b@example.org", "a1b@example.org"),
-            ('"a b"@example.org', "b@example.org"),
-            ("o'neill^$@example.org", "oneill@example.org"),
-            ("{a}[b]@example.org", "ab@example.org"),
-            ("jürgen@exämple.org", "jurgen@example.org"),
-        ],
-    )
-    def test_takes_an_address_as_it_is_written(self, fixed: Rehearsal, address: str, other: str) -> None:
-        fixed.run(SIGN_UP, ADMIN, email=address)
-        log_all(fixed, [(f"of {address.upper()}, once", {"email": address}), (f"of {other}, once", {"email": other})])
-        fixed.run("delete from auth.users where id = :cem", ADMIN)
+    def test_takes_an_address_as_it_is_written(self, fixed: Rehearsal) -> None:
+        for address in AS_WRITTEN:
+            fixed.run("insert into auth.users (email) values (:email)", ADMIN, email=address)
+        log_all(fixed, [(f"of {address.upper()}, once", {"email": address}) for address in AS_WRITTEN])
+        log_all(fixed, [(f"of {other}, once", {"email": other}) for other in AS_WRITTEN.values()])
+        fixed.run("delete from auth.users", ADMIN)
         assert fixed.value(FORGET, SERVICE) == "ok"
-        (message, metadata), untouched = logged(fixed)
-        assert address.lower() not in (message or "").lower()
-        assert address not in (metadata or {}).values()
-        assert untouched == (f"of {other}, once", {"email": other})
+        said = json.dumps(logged(fixed), ensure_ascii=False).lower()
+        assert [address for address in AS_WRITTEN if json.dumps(address, ensure_ascii=False)[1:-1] in said] == []
+        for other in AS_WRITTEN.values():
+            assert (f"of {other}, once", {"email": other}) in logged(fixed)
 
     @pytest.mark.parametrize("at", ["now()", "now() + interval '1 month'", "'2024-01-15'", "'1999-12-31'", "'infinity'"])
     def test_reaches_every_partition(self, fixed: Rehearsal, at: str) -> None:
@@ -406,10 +406,9 @@ class TestSignUp:
         fixed.run("insert into sessions (user_id, scenario_id) values (:cem, 1)", Actor("Cem", "authenticated", NAMES["cem"]))
 
     @pytest.mark.parametrize("columns", ACCEPTED_WITHOUT_ADDRESS.values(), ids=ACCEPTED_WITHOUT_ADDRESS)
-    @pytest.mark.parametrize("email", [None, "", " "])
-    def test_of_another_kind_makes_no_profile_of_a_blank(self, fixed: Rehearsal, columns: str, email: str | None) -> None:
+    def test_of_another_kind_makes_no_profile_of_a_blank(self, fixed: Rehearsal, columns: str) -> None:
         fixed.run(f"insert into auth.users {columns}", ADMIN)
-        for blank in (email, None, ""):
+        for blank in ("", None, " ", None, "\t"):
             fixed.run(CEM_HAS, ADMIN, email=blank)
         assert profile(fixed, "cem") is None
 
@@ -576,30 +575,29 @@ def test_users_soft_deleted_before_the_fixes_are_retired_by_them() -> None:
     assert "public.profiles" in holding(old, ADDRESS)
 
 
+@pytest.mark.parametrize("actor", [SERVICE, OWNER], ids=["service", "owner"])
 class TestOneSourceOfTruth:
-    @pytest.mark.parametrize("actor", [SERVICE, OWNER, ADMIN], ids=["service", "owner", "administrator"])
     @pytest.mark.parametrize("email", ["'x'", "'new@example.org'", "'ben@example.org'", "id || '@duplicate.invalid'"])
     def test_another_address_is_refused(self, fixed: Rehearsal, actor: Actor, email: str) -> None:
         fixed.refused(f"update public.profiles set email = {email} where id = :anna", actor, code="23001")
         assert profile(fixed) == living(ADDRESS)
 
-    @pytest.mark.parametrize("actor", [SERVICE, OWNER], ids=["service", "owner"])
-    @pytest.mark.parametrize("email", ["'Anna@Example.Org'", "email", "lower(email::text)"])
-    def test_its_own_is_none(self, fixed: Rehearsal, actor: Actor, email: str) -> None:
-        assert fixed.run(f"update public.profiles set email = {email} where id = :anna", actor) == "UPDATE 1"
+    def test_its_own_is_none(self, fixed: Rehearsal, actor: Actor) -> None:
+        for email in ("'Anna@Example.Org'", "email", "lower(email::text)"):
+            assert fixed.run(f"update public.profiles set email = {email} where id = :anna", actor) == "UPDATE 1"
 
-    @pytest.mark.parametrize("actor", [SERVICE, OWNER], ids=["service", "owner"])
     def test_a_new_profile_has_its_users_address(self, fixed: Rehearsal, actor: Actor) -> None:
-        fixed.run("insert into auth.users (id, phone) values (:cem, '+49')", ADMIN)
         fixed.run(
-            "set local session_replication_role = replica; update auth.users set email = 'cem@example.org' where id = :cem", ADMIN
+            "set local session_replication_role = replica; insert into auth.users (id, email) values (:cem, 'cem@example.org')",
+            ADMIN,
         )
         insert = "insert into public.profiles (id, email, week_reset_date) values (:cem, :email, now())"
         for email in ("x@example.org", "ben@example.org", ADDRESS):
             fixed.refused(insert, actor, code="23001", email=email)
         fixed.run(insert, actor, email="Cem@example.org")
 
-    @pytest.mark.parametrize("actor", [SERVICE, OWNER], ids=["service", "owner"])
-    def test_a_retired_profile_gets_none(self, fixed: Rehearsal, actor: Actor) -> None:
-        fixed.run(DELETE, ADMIN)
-        fixed.refused(f"update profiles set email = '{ADDRESS}', deleted_at = null where id = :anna", actor, code="23001")
+    @pytest.mark.parametrize("deletion", [DELETE, SOFT_DELETE], ids=["deleted", "soft-deleted"])
+    def test_a_retired_profile_gets_none(self, fixed: Rehearsal, actor: Actor, deletion: str) -> None:
+        fixed.run(deletion, ADMIN)
+        revive = "update profiles set email = :email, deleted_at = null where id = :anna"
+        fixed.refused(revive, actor, code="23001", email=ADDRESS)
