@@ -138,6 +138,14 @@ class TestClient:
         )
         assert tried(fixed, forged) == by_each_door("PT409")
 
+    @pytest.mark.parametrize("session", [":anna_open", ":anna_done", "gen_random_uuid()"])
+    def test_hears_the_same_through_a_view_of_the_owners(self, fixed: Rehearsal, session: str) -> None:
+        fixed.run("create view public.chat as select session_id, role, chat_type, content from public.messages")
+        fixed.run("grant insert on public.chat to authenticated")
+        into_view = MESSAGE.replace("into messages", "into chat")
+        assert tried(fixed, into_view.format(session), BEN) == by_each_door("42501")
+        assert tried(fixed, into_view.format(":ben_open"), BEN) == by_each_door("INSERT 0 1")
+
     def test_does_not_choose_the_user(self, fixed: Rehearsal) -> None:
         fixed.run("grant insert on public.messages to authenticated")
         forged = (
