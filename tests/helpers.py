@@ -140,6 +140,12 @@ class Rehearsal:
                 assume(self.connection, actor)
             yield Transaction(self.connection)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Undo whatever is done within."""
+        with self.connection.transaction(force_rollback=True):
+            yield
+
     def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
         """Send a statement; see `Transaction.run`."""
         with self.turn(actor) as turn:

@@ -421,10 +421,11 @@ NO_TIMEOUT = "set local statement_timeout = 0;"
 
 
 class TestLongFix:
-    @pytest.mark.parametrize("fix", fixes.all_fixes(), ids=lambda fix: f"{fix.number:02}")
-    def test_has_as_long_as_it_takes(self, fix: fixes.Fix) -> None:
-        statements = [line for line in fix.body.splitlines() if line.strip() and not line.startswith("--")]
-        assert statements[0] == NO_TIMEOUT
+    def test_has_as_long_as_it_takes(self) -> None:
+        def first(fix: fixes.Fix) -> str:
+            return next(line for line in fix.body.splitlines() if line.strip() and not line.startswith("--"))
+
+        assert [fix.name for fix in fixes.all_fixes() if first(fix) != NO_TIMEOUT] == []
 
     def test_is_not_cancelled_by_the_platforms_timeout(self) -> None:
         slow = clone(1)

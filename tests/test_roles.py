@@ -69,57 +69,64 @@ DOORS = [
 ]
 
 
-@pytest.fixture(params=DOORS, ids=repr)
-def door(request: pytest.FixtureRequest) -> Door:
-    return request.param
+def tried(actors: Rehearsal, statement: str, learner: Actor = ANNA, **values: object) -> dict[str, str]:
+    """Return what becomes of a learner's statement by each door; what it does is undone."""
+    answers = {}
+    for door in DOORS:
+        with actors.aside():
+            answers[repr(door)] = actors.outcome(statement, as_client(door.role, learner), door.login, **values)
+    return answers
 
 
-def tried(actors: Rehearsal, door: Door, statement: str, learner: Actor = ANNA, **values: object) -> str:
-    """Return what becomes of a learner's statement that comes in by a door."""
-    return actors.outcome(statement, as_client(door.role, learner), door.login, **values)
+def by_each_door(answer: str) -> dict[str, str]:
+    return {repr(door): answer for door in DOORS}
 
 
 class TestClient:
-    def test_does_not_learn_whether_a_strangers_session_is_there(self, fixed: Rehearsal, door: Door) -> None:
-        sessions = (":anna_open", ":anna_done", "gen_random_uuid()")
-        assert [tried(fixed, door, MESSAGE.format(session), BEN) for session in sessions] == ["42501"] * 3
+    @pytest.mark.parametrize("session", [":anna_open", ":anna_done", "gen_random_uuid()"])
+    @pytest.mark.parametrize("learner", [BEN, Actor("nobody", "authenticated")], ids=["a stranger", "nobody"])
+    def test_does_not_learn_of_a_strangers_session(self, fixed: Rehearsal, session: str, learner: Actor) -> None:
+        assert tried(fixed, MESSAGE.format(session), learner) == by_each_door("42501")
 
-    def test_does_not_learn_it_from_a_message_that_is_there(self, fixed: Rehearsal, door: Door) -> None:
-        key = "insert into messages (session_id, role, chat_type, content, client_message_id)"
-        stored = (
-            "'user', 'main', 'x', 'e1000000-0000-4000-8000-000000000000') on conflict (session_id, client_message_id) do nothing"
+    @pytest.mark.parametrize("session", ["anna_open", "anna_done"])
+    @pytest.mark.parametrize("sent", [("e1", "x"), ("e1", "another text"), ("e2", "x")], ids=["retry", "other words", "new"])
+    def test_does_not_learn_of_a_strangers_message(self, fixed: Rehearsal, session: str, sent: tuple[str, str]) -> None:
+        message = (
+            "insert into messages (session_id, role, chat_type, content, client_message_id)"
+            " values ({}, 'user', 'main', :text, ':key000000-0000-4000-8000-000000000000')"
+            " on conflict (session_id, client_message_id) do nothing"
         )
-        fixed.run(f"{key} values (:anna_open, {stored}", ANNA)
-        for session in ("anna_open", "anna_done"):
-            for sent in (stored, stored.replace("'x'", "'another text'"), stored.replace("e1000000", "e2000000")):
-                assert tried(fixed, door, f"{key} values (:{session}, {sent}", BEN) == "42501", (session, sent)
+        fixed.run(message.format(":anna_open").replace(":key", "e1"), ANNA, text="x")
+        forged = message.format(f":{session}").replace(":key", sent[0])
+        assert tried(fixed, forged, BEN, text=sent[1]) == by_each_door("42501")
 
-    def test_does_not_learn_it_from_a_session_of_a_strangers(self, fixed: Rehearsal, door: Door) -> None:
-        forged = "insert into sessions (user_id, scenario_id) values ({}, 1)"
+    @pytest.mark.parametrize("user", [":ben", ":cem", "gen_random_uuid()"], ids=["deleted", "unknown", "random"])
+    def test_does_not_learn_of_a_strangers_account(self, fixed: Rehearsal, user: str) -> None:
         fixed.run("select erase_user(:ben)", SERVICE)
-        answers = [tried(fixed, door, forged.format(user)) for user in (":ben", ":cem", "gen_random_uuid()")]
-        assert answers == ["42501"] * 3
+        assert tried(fixed, f"insert into sessions (user_id, scenario_id) values ({user}, 1)") == by_each_door("42501")
 
-    def test_writes_into_its_own_session(self, fixed: Rehearsal, door: Door) -> None:
-        assert tried(fixed, door, MESSAGE.format(":anna_open")) == "INSERT 0 1"
-        assert tried(fixed, door, MESSAGE.format(":anna_open")) == "PT429"
-        assert tried(fixed, door, MESSAGE.format(":anna_done")) == "PT409"
+    def test_writes_into_its_own_session(self, fixed: Rehearsal) -> None:
+        assert tried(fixed, MESSAGE.format(":anna_open")) == by_each_door("INSERT 0 1")
+        assert tried(fixed, MESSAGE.format(":anna_done")) == by_each_door("PT409")
+        fixed.run(MESSAGE.format(":anna_open"), ANNA)
+        assert tried(fixed, MESSAGE.format(":anna_open")) == by_each_door("PT429")
 
-    def test_without_claims_writes_nowhere(self, fixed: Rehearsal, door: Door) -> None:
-        nobody = Actor("nobody", "authenticated")
-        for session in (":anna_open", ":anna_done", "gen_random_uuid()"):
-            assert tried(fixed, door, MESSAGE.format(session), nobody) == "42501"
-
-    def test_is_given_the_servers_moment(self, fixed: Rehearsal, door: Door) -> None:
+    @pytest.mark.parametrize(
+        "completion",
+        [
+            "update sessions set is_completed = true, completed_at = '2020-01-01' where id = :anna_open"
+            " returning completed_at > now()",
+            "insert into sessions (user_id, scenario_id, is_completed, completed_at) values (:anna, 1, true, '2020-01-01')"
+            " returning completed_at > now()",
+        ],
+        ids=["update", "insert"],
+    )
+    def test_is_given_the_servers_moment(self, fixed: Rehearsal, completion: str) -> None:
         fixed.run("grant insert, update on public.sessions to authenticated")
-        complete = "update sessions set is_completed = true, completed_at = '2020-01-01' where id = :anna_open"
-        assert tried(fixed, door, complete) == "UPDATE 1"
-        insert = "insert into sessions (user_id, scenario_id, is_completed, completed_at) values (:anna, 1, true, '2020-01-01')"
-        assert tried(fixed, door, insert) == "INSERT 0 1"
-        assert fixed.value("select count(*) from sessions where completed_at < now() - interval '1 year'") == 0
+        assert tried(fixed, completion) == by_each_door("True")
 
-    def test_does_not_land_a_text_under_a_replys_id(self, fixed: Rehearsal, door: Door) -> None:
-        fixed.run("grant insert on public.messages to authenticated; grant all on messages to wb_premium, wb_app, wb_mobile")
+    def test_does_not_land_a_text_under_a_replys_id(self, fixed: Rehearsal) -> None:
+        fixed.run("grant insert on public.messages to authenticated")
         fixed.run(
             "insert into message_chunks (message_id, seq, session_id, chat_type, content)"
             " values (:reply, 1, :anna_open, 'main', 'Vier')",
@@ -129,17 +136,26 @@ class TestClient:
             "insert into messages (id, session_id, role, chat_type, content) select :reply, :anna_open, 'user', 'main', was_set"
             " from set_config('maraum.finalizing', :reply, true) as was_set"
         )
-        assert tried(fixed, door, forged) == "PT409"
+        assert tried(fixed, forged) == by_each_door("PT409")
 
-    def test_does_not_choose_the_user(self, fixed: Rehearsal, door: Door) -> None:
+    @pytest.mark.parametrize("session", [":anna_open", ":anna_done", "gen_random_uuid()"])
+    def test_hears_the_same_through_a_view_of_the_owners(self, fixed: Rehearsal, session: str) -> None:
+        fixed.run("create view public.chat as select session_id, role, chat_type, content from public.messages")
+        fixed.run("grant insert on public.chat to authenticated")
+        into_view = MESSAGE.replace("into messages", "into chat")
+        assert tried(fixed, into_view.format(session), BEN) == by_each_door("42501")
+        assert tried(fixed, into_view.format(":ben_open"), BEN) == by_each_door("INSERT 0 1")
+
+    def test_does_not_choose_the_user(self, fixed: Rehearsal) -> None:
         fixed.run("grant insert on public.messages to authenticated")
         forged = (
             "insert into messages (session_id, user_id, role, chat_type, content) values (:anna_open, :ben, 'user', 'main', 'x')"
         )
-        assert tried(fixed, door, forged, BEN) == "42501"
+        assert tried(fixed, forged, BEN) == by_each_door("42501")
 
-    def test_sees_its_own_rows_only(self, fixed: Rehearsal, door: Door) -> None:
-        assert [tried(fixed, door, f"select count(*) from {table}") for table in ("sessions", "messages")] == ["2", "8"]
+    @pytest.mark.parametrize(("table", "rows"), [("sessions", "2"), ("messages", "8"), ("profiles", "1")])
+    def test_sees_its_own_rows_only(self, fixed: Rehearsal, table: str, rows: str) -> None:
+        assert tried(fixed, f"select count(*) from {table}") == by_each_door(rows)
 
 
 NOTE = """
@@ -173,14 +189,15 @@ CALL = "select note({}, :by, 'Gut gemacht!')"
 
 class TestTeamsOwnFunction:
     @pytest.mark.parametrize("function", TEAM_FUNCTIONS.values(), ids=TEAM_FUNCTIONS)
-    @pytest.mark.parametrize("by", ["assistant", "user"])
-    @pytest.mark.parametrize("role", ["authenticated", "wb_premium"])
-    def test_writes_into_anothers_session(self, fixed: Rehearsal, function: str, by: str, role: str) -> None:
+    def test_writes_into_anothers_session(self, fixed: Rehearsal, function: str) -> None:
         fixed.run(function)
-        assert fixed.outcome(CALL.format(":ben_open"), as_client(role), by=by) == NAMES["ben"]
-        written = "select role::text, user_id::text from messages where content = 'Gut gemacht!'"
-        assert fixed.run(written).to_dict("records") == [{"role": by, "user_id": NAMES["ben"]}]
-        assert fixed.value("select message_count_main from sessions where id = :ben_open") == 3
+        for role in ("authenticated", "wb_premium"):
+            for by in ("assistant", "user"):
+                with fixed.aside():
+                    assert fixed.outcome(CALL.format(":ben_open"), as_client(role), by=by) == NAMES["ben"]
+                    written = "select role::text, user_id::text from messages where content = 'Gut gemacht!'"
+                    assert fixed.run(written).to_dict("records") == [{"role": by, "user_id": NAMES["ben"]}]
+                    assert fixed.value("select message_count_main from sessions where id = :ben_open") == 3
 
     @pytest.mark.parametrize("function", TEAM_FUNCTIONS.values(), ids=TEAM_FUNCTIONS)
     def test_is_bound_by_what_holds_for_everybody(self, fixed: Rehearsal, function: str) -> None:
