@@ -13,7 +13,7 @@ from team import LAST, Trial, database_at, roles, said, trial
 from workbook import ADMIN, ANNA, OWNER, SERVICE, Actor, fixes
 
 ROLE = "wb_support"
-OTHER_ROLE = "wb_scheduler"
+OTHER_ROLE = "wb_planner"
 
 
 @pytest.fixture(scope="module", autouse=True)

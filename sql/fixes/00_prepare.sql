@@ -16,7 +16,7 @@ declare
     ];
     functions constant text[] := array[
         'blanks(regclass,name[])', 'calling_user()', 'check_message_chunk()', 'count_completion()', 'count_messages()',
-        'create_log_partition(timestamp with time zone)', 'create_profile_for_new_user()',
+        'create_log_partition(timestamp with time zone,boolean)', 'create_profile_for_new_user()',
         'dependants(regclass,name,boolean)', 'drop_foreign_key(regclass,text,text)', 'drop_index(regclass,text,name)',
         'drop_old_logs()', 'drop_policies(regclass,text,regrole,text)', 'drop_triggers(regclass,regprocedure)',
         'duration_in_seconds(timestamp with time zone,timestamp with time zone)', 'ensure_log_partitions()',
@@ -30,7 +30,7 @@ declare
         'require_plain_view(regclass,boolean)', 'reset_weeks(integer)', 'retire_account(uuid,text)', 'retire_profile()',
         'run_job(text,text,text)', 'run_weekly_reset(integer)', 'set_profile_address(uuid,text,boolean)',
         'set_session_completion()', 'sync_profile_email()', 'update_updated_at_column()',
-        'week_start(timestamp with time zone)', 'without_text(jsonb,text)'
+        'week_start(timestamp with time zone)'
     ];
     taken text;
 begin
@@ -283,7 +283,22 @@ begin
                 'what you have added needs the column %s of %s as it is: %s',
                 on_column, (select relname from pg_catalog.pg_class where pg_class.oid = on_table), found
             ),
-            hint = 'Drop it, apply the fix again, and make it anew in terms of what the fix puts in the column''s place.';
+            hint = coalesce(
+                (
+                    select format('Run this first: %s ', string_agg(format('drop policy %I on %s;', polname, on_table), ' ' order by polname))
+                    from pg_catalog.pg_policy
+                    where polrelid = on_table
+                        and exists (
+                            select
+                            from pg_catalog.pg_depend
+                            join pg_catalog.pg_attribute on attrelid = on_table and attname = on_column and attnum = refobjsubid
+                            where classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+                                and objid = pg_policy.oid
+                                and refobjid = on_table
+                        )
+                ),
+                'Drop it, apply the fix again, '
+            ) || 'and make it anew in terms of what the fix puts in the column''s place.';
     end if;
 end;
 $$;
@@ -405,7 +420,10 @@ declare
                 and deptype <> 'i'
                 and objid not in (select oid from pg_catalog.pg_rewrite where ev_class = which)
             union all
-            select format('privileges on the column %s', attname)
+            select format(
+                'privileges of %s on the column %s',
+                (select string_agg(distinct pg_get_userbyid(grantee), ' and ') from aclexplode(attacl)), attname
+            )
             from pg_catalog.pg_attribute
             where attrelid = which
                 and attacl is not null

@@ -242,7 +242,7 @@ comment on function private.log_partitions() is
 'The partitions of logs but the default one, each from its first instant to the first of the next (issue 30).';
 revoke all on function private.log_partitions() from public, anon, authenticated, service_role;
 
-create function private.create_log_partition(month timestamptz) returns boolean
+create function private.create_log_partition(month timestamptz, however_long boolean default false) returns boolean
 language plpgsql
 set search_path = ''
 -- So that nobody waits long behind this function, while it waits for somebody else.
@@ -261,7 +261,7 @@ begin
         or not pg_try_advisory_xact_lock(hashtextextended('log partitions', 0))
         -- To attach a partition, PostgreSQL reads the default one through, and nobody writes a log meanwhile. Its rows of the
         -- month would have to move as well.
-        or pg_relation_size('private.logs_default') > 64 * 1024 * 1024
+        or (not however_long and pg_relation_size('private.logs_default') > 64 * 1024 * 1024)
         or exists (select from private.logs_default where created_at >= begins and created_at < ends)
     then
         return false;
@@ -291,10 +291,11 @@ begin
     return false;
 end;
 $$;
-comment on function private.create_log_partition(timestamptz) is
+comment on function private.create_log_partition(timestamptz, boolean) is
 'Makes the partition of the month that a moment lies in, if need be, and says whether there is one. None is made for a month that '
-'has rows in the default partition, nor where somebody holds what it needs (issue 30).';
-revoke all on function private.create_log_partition(timestamptz) from public, anon, authenticated, service_role;
+'has rows in the default partition, nor where somebody holds what it needs, nor where the default partition is so large that '
+'attaching one would take long, unless it is told that it may (issue 30).';
+revoke all on function private.create_log_partition(timestamptz, boolean) from public, anon, authenticated, service_role;
 
 create function private.ensure_log_partitions() returns text
 language plpgsql
@@ -307,7 +308,16 @@ declare
     began constant pg_catalog.timestamptz := clock_timestamp();
 begin
     for month in
-        select generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '6 months', interval '1 month')
+        select ahead.month
+        from generate_series(
+            date_trunc('month', now()), date_trunc('month', now()) + interval '6 months', interval '1 month'
+        ) as ahead (month)
+        where not exists (
+            select
+            from private.log_partitions() as made
+            where made.from_at < ahead.month + interval '1 month'
+                and made.to_at > ahead.month
+        )
     loop
         -- What is made is held until the caller commits.
         if clock_timestamp() > began + interval '50 milliseconds' or not private.create_log_partition(month) then

@@ -359,60 +359,51 @@ comment on index private.repairs_session_id_idx is
 insert into public.event_types (code, description)
 values ('account_erased', 'What a learner wrote was erased on their request.');
 
--- Each string in a JSON value, at any depth, and each key.
-create function private.without_text(value jsonb, pattern text) returns jsonb
-language plpgsql
-immutable
-set search_path = ''
-as $$
-begin
-    return case jsonb_typeof(value)
-        when 'string' then to_jsonb(regexp_replace(value #>> '{}', pattern, '[erased]', 'gi'))
-        when 'array' then (
-            select coalesce(jsonb_agg(private.without_text(element, pattern) order by place), '[]')
-            from jsonb_array_elements(value) with ordinality as listed (element, place)
-        )
-        when 'object' then (
-            select coalesce(
-                jsonb_object_agg(regexp_replace(key, pattern, '[erased]', 'gi'), private.without_text(element, pattern)), '{}'
-            )
-            from jsonb_each(value) as member (key, element)
-        )
-        else value
-    end;
-end;
-$$;
-comment on function private.without_text(jsonb, text) is
-'A JSON value with what matches a pattern replaced in all of its strings and keys, blind to case (issue 35).';
-revoke all on function private.without_text(jsonb, text) from public, anon, authenticated, service_role;
-
 create function private.forget_in_logs(addresses text[]) returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    -- Each address as it is, with nothing in it that a pattern would take for more; the @ also as it stands in a URL.
-    literal constant pg_catalog.text := (
-        select string_agg(
-            replace(regexp_replace(address, '([][\\.*+?^${}()|])', '\\\1', 'g'), '@', '(?:@|%40)'), '|' order by address
-        )
-        from unnest(addresses) as address
-    );
-    -- Not within a longer address: neither susanna@… nor …@example.org.uk.
-    whole constant pg_catalog.text := '(?<![[:alnum:]._%+-])(?:' || literal || ')(?![[:alnum:]-]|\.[[:alnum:]])';
     touched bigint;
 begin
-    if literal is null then
-        return 0;
-    end if;
-
+    -- Whatever looks like an address in a log is looked up among those to forget: one look at each log, however many these are.
+    -- The part before the @ ends like the address; what stands before that, the pattern decides.
+    with known as (
+        select
+            regexp_replace(address, '@[^@]*$', '') as local_part,
+            substring(address from '[^@]*$') as domain,
+            -- As it is, with nothing in it that a pattern would take for more; the @ also as it stands in a URL.
+            replace(regexp_replace(address, '([][\\.*+?^${}()|])', '\\\1', 'g'), '@', '(?:@|%40)') as literal
+        from (select distinct lower(address) as address from unnest(addresses) as address) as wanted
+    ),
+    hit as (
+        select
+            logs.id,
+            logs.created_at,
+            -- Not within a longer address: neither susanna@… nor …@example.org.uk. In a URL a sign is two digits, and in JSON a
+            -- line break is a letter.
+            '(^|[^[:alnum:]._%+-]|%[0-9a-f]{2}|\\[bfnrt]|\\u[0-9a-f]{4})(?:' || string_agg(distinct known.literal, '|')
+            || ')(?![[:alnum:]-]|\.[[:alnum:]])' as pattern
+        from public.logs
+        cross join lateral regexp_matches(
+            lower(concat_ws(' ', logs.message, logs.metadata::pg_catalog.text)),
+            '([^[:space:]"<>(),;:]*)(?:@|%40)([[:alnum:].-]+)',
+            'g'
+        ) as seen
+        join known
+            on known.domain = rtrim(seen[2], '.-')
+                and right(seen[1], length(known.local_part)) = known.local_part
+        where logs.message ~ '@|%40'
+            or logs.metadata::pg_catalog.text ~ '@|%40'
+        group by logs.id, logs.created_at
+    )
     update public.logs
-    set message = regexp_replace(message, whole, '[erased]', 'gi'),
-        metadata = private.without_text(metadata, whole)
-    where message ~* whole
-        -- In JSON's own spelling a line break before the address is a letter, so the quick look is for the address alone.
-        or metadata::pg_catalog.text ~* literal
-        and metadata is distinct from private.without_text(metadata, whole);
+    set message = regexp_replace(logs.message, hit.pattern, '\1[erased]', 'gi'),
+        metadata = regexp_replace(logs.metadata::pg_catalog.text, hit.pattern, '\1[erased]', 'gi')::pg_catalog.jsonb
+    from hit
+    where logs.id = hit.id
+        and logs.created_at = hit.created_at
+        and (logs.message ~* hit.pattern or logs.metadata::pg_catalog.text ~* hit.pattern);
     get diagnostics touched = row_count;
     return touched;
 end;
@@ -624,15 +615,8 @@ begin
     where table_name = 'sessions'
         and row_id = any (sessions_of_learner::pg_catalog.text[]);
 
-    -- The event stays, what was said about it goes. A log that is being written just now keeps its text until it is old.
-    execute format(
-        'update public.logs
-        set message = null,
-            metadata = null%s
-        where logs.user_id = $1 or logs.session_id = any ($2)',
-        private.blanks('public.logs', '{level,event_type,message,metadata}')
-    )
-    using learner, sessions_of_learner;
+    -- The event stays, what was said about it goes. A log that is being written just now keeps its text until it is old. First the
+    -- notes, then the logs, as the job goes.
     with taken as (
         delete from private.addresses_to_forget as noted
         where noted.user_id = learner
@@ -641,6 +625,14 @@ begin
     select array_agg(taken.email)
     into addresses
     from taken;
+    execute format(
+        'update public.logs
+        set message = null,
+            metadata = null%s
+        where logs.user_id = $1 or logs.session_id = any ($2)',
+        private.blanks('public.logs', '{level,event_type,message,metadata}')
+    )
+    using learner, sessions_of_learner;
     perform private.forget_in_logs(addresses);
 
     -- What a team keeps in tables of its own is its own to erase.

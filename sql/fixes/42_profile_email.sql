@@ -100,7 +100,12 @@ declare
     placeholder constant pg_catalog.text := format('%s@duplicate.invalid', user_id);
     wanted pg_catalog.text := case when email ~ '\S' then email else placeholder end;
 begin
-    if wanted = placeholder and not exists (select from public.profiles where profiles.id = set_profile_address.user_id) then
+    if email ilike '%@duplicate.invalid' then
+        raise exception using
+            errcode = 'check_violation',
+            message = 'an address at duplicate.invalid is a placeholder, and nobody''s',
+            hint = 'Take an address that receives mail.';
+    elsif wanted = placeholder and not exists (select from public.profiles where profiles.id = set_profile_address.user_id) then
         -- Still nobody whom one could write to.
         return;
     end if;
@@ -132,6 +137,9 @@ begin
                         constraint = 'profiles_email_unique',
                         message = 'another account has this address',
                         hint = 'Sign in to that account, or take another address.';
+                end if;
+                if wanted = placeholder then
+                    raise;
                 end if;
                 wanted := placeholder;
         end;
@@ -178,16 +186,36 @@ as $$
 declare
     source pg_catalog.record;
 begin
-    select users.email, users.deleted_at
+    if new.email is null or (tg_op = 'UPDATE' and new.email::pg_catalog.text = old.email::pg_catalog.text) then
+        return new;
+    end if;
+
+    select users.email, users.is_sso_user, users.deleted_at
     into source
     from auth.users
     where users.id = new.id;
 
-    if found
-        and source.deleted_at is null
-        and new.email is not null
-        and lower(new.email::pg_catalog.text) is distinct from lower(source.email)
-        and new.email::pg_catalog.text <> format('%s@duplicate.invalid', new.id)
+    -- A new profile may come before its user does, as in a restore. One that is there takes what its user has, or the placeholder
+    -- where that is nothing, or somebody else's too.
+    if (found or tg_op = 'UPDATE')
+        and (
+            source.deleted_at is not null
+            or lower(new.email::pg_catalog.text) is distinct from lower(source.email)
+            and not (
+                new.email::pg_catalog.text = format('%s@duplicate.invalid', new.id)
+                and (
+                    source.email !~ '\S'
+                    or source.email is null
+                    or source.is_sso_user
+                    or exists (
+                        select
+                        from public.profiles
+                        where lower(profiles.email::pg_catalog.text) = lower(source.email)
+                            and profiles.id <> new.id
+                    )
+                )
+            )
+        )
     then
         raise exception using
             errcode = 'restrict_violation',

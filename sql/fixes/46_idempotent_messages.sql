@@ -49,9 +49,12 @@ begin
             detail = format('session %s', new.session_id),
             hint = 'Create the session before its messages.';
     elsif not found then
-        -- A client who names somebody else's session: the policy refuses that, without a word about it.
-        new.user_id := null;
-        return new;
+        -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = 'a learner writes into sessions of their own',
+            detail = format('session %s', new.session_id),
+            hint = 'Sign in as the learner whose session it is.';
     end if;
 
     -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.

@@ -82,6 +82,10 @@ declare
     unguarded text;
 begin
     foreach our in array ours loop
+        if not (select relrowsecurity from pg_class where oid = format('public.%I', our)::regclass) then
+            execute format('alter table public.%I enable row level security', our);
+            raise notice 'row-level security was off on %, and is on now', our;
+        end if;
         execute format(
             'create trigger %1$s_refuse_truncate before truncate on public.%1$s '
             'for each statement execute function private.refuse_truncate()',
