@@ -136,7 +136,7 @@ begin
         private.check_message_chunk(),
         private.count_completion(),
         private.count_messages(),
-        private.create_log_partition(timestamp with time zone),
+        private.create_log_partition(timestamp with time zone, boolean),
         private.create_profile_for_new_user(),
         private.drop_old_logs(),
         private.duration_in_seconds(timestamp with time zone, timestamp with time zone),
@@ -167,8 +167,7 @@ begin
         private.set_session_completion(),
         private.sync_profile_email(),
         private.update_updated_at_column(),
-        private.week_start(timestamp with time zone),
-        private.without_text(jsonb, text)
+        private.week_start(timestamp with time zone)
     from public, anon, authenticated, service_role;
     revoke all on procedure
         private.run_weekly_reset(integer)

@@ -41,13 +41,13 @@ def as_compared(rows: list[Row]) -> Counter[Row]:
     """Return a schema without what may differ: how a kept index is spelled and remarked on, and what kept things are called."""
     compared: Counter[Row] = Counter()
     for kind, name, definition in rows:
-        if kind == "comment" and name.startswith("index public.idx_"):
+        if kind == "comment" and re.match(rf"index public\.({PREFIX})?idx_", name):
             continue
         for old in kept():
             name, definition = name.replace(PREFIX + old, old), definition.replace(PREFIX + old, old)
         if kind == "trigger" and name.startswith("auth.users "):
             # The platform owns the table, so only it may rename the trigger.
-            name, definition = name.replace(PREFIX, ""), definition.replace(PREFIX, "")
+            name, definition = "auth.users", re.sub(r'^CREATE TRIGGER ("([^"]|"")+"|\w+)', "CREATE TRIGGER", definition)
         if kind == "index":
             definition = definition.replace("(NOT is_completed)", "(is_completed = false)")
             definition = re.sub(r"WHERE is_completed\b", "WHERE (is_completed = true)", definition)
@@ -234,7 +234,7 @@ def test_a_variant_is_no_v2_by_itself() -> None:
     with database_at(LAST) as v2:
         assert not differences(v2)
         v2.run("create index more on sessions (started_at)")
-        assert differences(v2).startswith("+ index more")
+        assert "+ index more" in differences(v2)
     with database_at(LAST) as v2:
         v2.run(f"alter trigger sessions_completion on sessions rename to {PREFIX}sessions_completion")
         assert len(differences(v2).splitlines()) >= 2

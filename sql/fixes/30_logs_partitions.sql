@@ -98,7 +98,14 @@ begin
         raise exception using
             errcode = 'dependent_objects_still_exist',
             message = format('what you have added to logs cannot go along when it is made anew in partitions: %s', own),
-            hint = 'Drop it, apply the fix again, and make it anew.';
+            hint = coalesce(
+                (
+                    select format('Run this first: %s ', string_agg(format('drop policy %I on public.logs;', polname), ' ' order by polname))
+                    from pg_policy
+                    where polrelid = 'public.logs'::regclass
+                ),
+                ''
+            ) || 'Drop it, apply the fix again, and make it anew.';
     end if;
 end;
 $$;

@@ -370,11 +370,15 @@ begin
     -- The part before the @ ends like the address; what stands before that, the pattern decides.
     with known as (
         select
-            regexp_replace(address, '@[^@]*$', '') as local_part,
-            substring(address from '[^@]*$') as domain,
+            -- Up to the blank, where a quoted one has such.
+            regexp_replace(spelled, '^.*\s|@[^@]*$', '', 'g') as local_part,
+            substring(spelled from '[^@]*$') as domain,
             -- As it is, with nothing in it that a pattern would take for more; the @ also as it stands in a URL.
-            replace(regexp_replace(address, '([][\\.*+?^${}()|])', '\\\1', 'g'), '@', '(?:@|%40)') as literal
-        from (select distinct lower(address) as address from unnest(addresses) as address) as wanted
+            replace(regexp_replace(spelled, '([][\\.*+?^${}()|])', '\\\1', 'g'), '@', '(?:@|%40)') as literal
+        from unnest(addresses) as address
+        -- Also as JSON writes it, which puts a stroke before some signs.
+        cross join lateral unnest(array[lower(address), lower(trim(both '"' from to_jsonb(address)::pg_catalog.text))]) as spelled
+        group by spelled
     ),
     hit as (
         select
@@ -386,8 +390,8 @@ begin
             || ')(?![[:alnum:]-]|\.[[:alnum:]])' as pattern
         from public.logs
         cross join lateral regexp_matches(
-            lower(concat_ws(' ', logs.message, logs.metadata::pg_catalog.text)),
-            '([^[:space:]"<>(),;:]*)(?:@|%40)([[:alnum:].-]+)',
+            replace(lower(concat_ws(' ', logs.message, logs.metadata::pg_catalog.text)), '%40', '@'),
+            '([^[:space:]@]*)@([[:alnum:].-]+)',
             'g'
         ) as seen
         join known
