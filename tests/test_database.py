@@ -204,6 +204,16 @@ class TestMeasure:
         v1.run("drop trigger increment_session_message_count on messages")
         assert with_trigger > wb.wal_bytes(v1, calls, setup=setup)
 
+    def test_cost_is_of_the_statement_alone(self) -> None:
+        v1, other = clone(), clone()
+        burst = "insert into logs (level, event_type) select 'info', 'user_logout' from generate_series(1, 5000)"
+        with wb.bystander(other, burst, ADMIN):
+            costs = [
+                wb.cost(v1, statement, OWNER)[1]
+                for statement in ("delete from messages where role = 'helper'", "vacuum messages", "drop table logs")
+            ]
+        assert all(0 < written < 50_000 for written in costs)
+
     def test_dead_rows_are_those_of_updates_and_deletes(self) -> None:
         v1 = clone()
         assert wb.dead_rows(v1, "messages") == 0
