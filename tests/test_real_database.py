@@ -34,20 +34,20 @@ def kept() -> frozenset[str]:
     return frozenset(name.split(" ")[-1].split(".")[-1] for kind, name, _ in both if kind in ("constraint", "index"))
 
 
-PREFIX = "of_the_team_"
+PREFIX = "own_"
 
 
 def as_compared(rows: list[Row]) -> Counter[Row]:
     """Return a schema without what may differ: how a kept index is spelled and remarked on, and what kept things are called."""
     compared: Counter[Row] = Counter()
     for kind, name, definition in rows:
-        if kind == "comment" and name.startswith("index public.idx_"):
-            continue
         for old in kept():
             name, definition = name.replace(PREFIX + old, old), definition.replace(PREFIX + old, old)
-        if kind == "trigger" and name.startswith("auth.users "):
-            # The platform owns the table, so only it may rename the trigger.
-            name, definition = name.replace(PREFIX, ""), definition.replace(PREFIX, "")
+        if kind == "comment" and name.startswith("index public.idx_"):
+            continue
+        if kind == "trigger" and "private.create_profile_for_new_user()" in definition:
+            # The platform owns its table, so only it may rename the trigger.
+            name, definition = "auth.users", definition.partition(" AFTER ")[2]
         if kind == "index":
             definition = definition.replace("(NOT is_completed)", "(is_completed = false)")
             definition = re.sub(r"WHERE is_completed\b", "WHERE (is_completed = true)", definition)
@@ -234,7 +234,7 @@ def test_a_variant_is_no_v2_by_itself() -> None:
     with database_at(LAST) as v2:
         assert not differences(v2)
         v2.run("create index more on sessions (started_at)")
-        assert differences(v2).startswith("+ index more")
+        assert "+ index more" in differences(v2)
     with database_at(LAST) as v2:
         v2.run(f"alter trigger sessions_completion on sessions rename to {PREFIX}sessions_completion")
         assert len(differences(v2).splitlines()) >= 2
@@ -307,7 +307,10 @@ OPEN_POLICIES = [
     ISSUE,
     ("debug_all", "create policy debug_all on public.messages for all using (true) with check (true)"),
     ("Enable read access", 'create policy "Enable read access" on public.messages for select to authenticated using (true)'),
-    ("teachers_read", "create policy teachers_read on public.messages for select to anon, authenticated using (role = 'user')"),
+    (
+        "teachers_read",
+        "create policy teachers_read on public.messages for select to anon, authenticated using (content ~ '[?]$')",
+    ),
     ("see_all", "create policy see_all on public.sessions for select to authenticated using (true)"),
     ("share_sessions", "create policy share_sessions on public.sessions for update to authenticated using (is_completed)"),
     ("public_profiles", "create policy public_profiles on public.profiles for select to anon using (true)"),
