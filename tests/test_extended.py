@@ -2108,6 +2108,9 @@ class TestErasure:
             result = state.value(ERASE.format(":anna"), SERVICE)
             if state.value("select count(*) from profiles where own = 'Geheim'"):
                 assert re.search(r"\bown\b|profiles_own", result["error"] or ""), f"neither blanked nor named: {result['error']}"
+            # One column that cannot be blank does not keep the rest from being erased.
+            left = "select count(*) from messages where user_id = :anna and content <> ''"
+            assert state.value(left) == 0, f"nothing is erased: {result['error']}"
 
     @pytest.mark.parametrize(
         "own",
