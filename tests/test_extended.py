@@ -39,8 +39,8 @@ class Addition:
     def from_v1(self) -> bool:
         """Whether it can be there in v1 already."""
         return not re.search(
-            r"sent_at|message_role |as message_role|message_role\[|returns message_role|type message_role"
-            r"|private\.|messages_archive|public_scenarios|references sessions \(id, user_id|::message_role",
+            r"sent_at|message_role|deferrable initially deferred$|private\.|messages_archive|public_scenarios"
+            r"|references sessions \(id, user_id",
             self.add,
         )
 
@@ -569,6 +569,15 @@ ON_LOGS = [
         has_statistics("logs", "logs_stats"),
     ),
     Addition(
+        30,
+        "level",
+        "fatal",
+        "alter table logs drop constraint logs_level_check;"
+        "alter table logs add constraint logs_level_check check (level in ('fatal', 'error', 'warn', 'info', 'debug'));"
+        "insert into logs (level, event_type) values ('fatal', 'unknown_error')",
+        "select exists (select from logs where level = 'fatal')",
+    ),
+    Addition(
         29,
         "kind of event",
         "payment_made",
@@ -857,7 +866,7 @@ OTHERS = [
     Addition(
         13,
         "role of a message",
-        "system",
+        "messages_role_check",
         "alter table messages drop constraint messages_role_check;"
         "alter table messages add constraint messages_role_check check (role in ('user', 'scenario', 'helper', 'system'));"
         "insert into messages (session_id, role, chat_type, content) values (:anna_open, 'system', 'main', 'Be brief.')",
@@ -966,9 +975,9 @@ OTHERS = [
     Addition(
         52,
         "order of a partition",
-        "logs_default",
-        "do $$ begin execute format('alter table private.logs_default cluster on %I', (select indexrelid::regclass::name"
-        " from pg_index where indrelid = 'private.logs_default'::regclass"
+        "idx_logs_level",
+        "do $$ begin execute format('alter table private.logs_default cluster on %I', (select relname"
+        " from pg_index join pg_class on pg_class.oid = indexrelid where indrelid = 'private.logs_default'::regclass"
         " and pg_get_indexdef(indexrelid) ~ '\\(level\\)$')); end $$",
         "select exists (select from pg_index where indrelid = 'private.logs_default'::regclass and indisclustered)",
     ),
@@ -1084,7 +1093,7 @@ def on_view(fix: int, columns: str) -> list[Addition]:
         Addition(
             fix,
             "grant of a column of the view",
-            ROLE,
+            "title",
             f"grant select (title) on public_scenarios to {ROLE}",
             may_column(ROLE, "select", "public_scenarios", "title"),
         ),
@@ -1185,7 +1194,33 @@ def complaint(error: wb.WorkbookError, name: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("addition", ADDITIONS, ids=lambda addition: addition.id)
+def unhelpful(state: Trial, error: wb.WorkbookError, number: int) -> str | None:
+    """Do as an error's hint says, where it gives a statement, and say what is wrong if the fix does not go on then."""
+    assert isinstance(error.__cause__, psycopg.Error)
+    advice = re.search(r"(?:[Rr]un|first): (.+)", error.__cause__.diag.message_hint or "")
+    if not advice:
+        return None
+    try:
+        state.run(advice[1].removesuffix("."))
+    except psycopg.Error as refusal:
+        return f"the hint does not work: {advice[1]} ({refusal})"
+    again = attempt(state, number)
+    return f"the hint does not help: {advice[1]} ({again})" if again else None
+
+
+# The same kinds on a second table, column, view or job: asked, but not each time.
+TWINS = (
+    *on_dropped_column(7, "messages", "timestamp"),
+    *on_column(13, "messages", "chat_type", "text", "main"),
+    *on_view(38, "code"),
+    *on_job(32, "delete_old_logs"),
+)
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [pytest.param(addition, id=addition.id, marks=[pytest.mark.slow] if addition in TWINS else []) for addition in ADDITIONS],
+)
 def test_is_carried_along_or_named(addition: Addition) -> None:
     with trial(addition.fix - 1) as state:
         assert not state.holds(addition.there), "the question is true before"
@@ -1193,7 +1228,7 @@ def test_is_carried_along_or_named(addition: Addition) -> None:
         assert state.holds(addition.there), "the question is not true with it"
         error = attempt(state, addition.fix)
         if error:
-            wrong = complaint(error, addition.name)
+            wrong = complaint(error, addition.name) or unhelpful(state, error, addition.fix)
         else:
             wrong = None if state.holds(addition.there) else f"gone after fix {addition.fix:02}, and nobody said so"
         if wrong:
@@ -1201,7 +1236,7 @@ def test_is_carried_along_or_named(addition: Addition) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("addition", [a for a in ADDITIONS if a.from_v1], ids=lambda addition: addition.id)
+@pytest.mark.parametrize("addition", [a for a in (*ON_LOGS, *OTHERS) if a.from_v1], ids=lambda addition: addition.id)
 def test_is_carried_all_the_way_from_v1_or_named(addition: Addition) -> None:
     with trial("v1") as state:
         state.run(addition.add, addition.actor)
@@ -1444,9 +1479,7 @@ PRIVATE = """
     create table private.plans (id serial primary key, title text);
     insert into private.plans (title) values ('Spring');
     create view private.titles as select title from private.plans;
-    create function private.count_plans() returns bigint language sql as 'select count(*) from private.plans';
-    -- The same name for another purpose, and other arguments.
-    create function private.next_week_reset(date) returns date language sql as 'select $1 + 7'"""
+    create function private.count_plans() returns bigint language sql as 'select count(*) from private.plans'"""
 
 THEIRS = """
     select
@@ -1459,7 +1492,7 @@ THEIRS = """
         (
             select string_agg(format('%s %s %s', oid::regprocedure, proowner::regrole, proacl), E'\\n' order by proname)
             from pg_proc
-            where oid in ('private.count_plans()'::regprocedure, 'private.next_week_reset(date)'::regprocedure)
+            where oid = 'private.count_plans()'::regprocedure
         ) as functions,
         (select string_agg(format('%s %s', defaclobjtype, defaclacl), E'\\n' order by defaclobjtype)
         from pg_default_acl where defaclnamespace = pg_namespace.oid) as defaults,
@@ -1498,7 +1531,7 @@ OPEN = """
     select concat(role, ' may call ', oid::regprocedure)
     from pg_proc
     cross join client
-    where pronamespace = 'private'::regnamespace and proname <> 'count_plans' and oid::regprocedure::text !~ '\\(date\\)'
+    where pronamespace = 'private'::regnamespace and proname <> 'count_plans'
         and has_function_privilege(role, oid, 'execute')
     order by 1"""
 
@@ -1529,12 +1562,7 @@ class TestSchemaPrivate:
                 pytest.fail(str(error), pytrace=False)
             state.run(TestPartitions.LATER)
             assert state.run(OPEN, ADMIN)["opened"].tolist() == []
-
-    def test_team_may_still_use_its_own(self) -> None:
-        with trial("v1") as state:
-            state.run(PRIVATE)
-            if error := attempt(state, LAST):
-                pytest.fail(str(error), pytrace=False)
+            # And the team goes on with its own as before.
             assert state.value("select title from private.titles", ANNA) == "Spring"
             state.run("create table private.later (id integer)")
             assert state.value("select has_table_privilege('authenticated', 'private.later', 'select')")
@@ -1582,23 +1610,21 @@ class TestSchemaPrivate:
             assert "00_prepare" in str(error), f"stops only later: {error}"
             assert not complaint(error, name), complaint(error, name)
 
-    @pytest.mark.parametrize(
-        "create",
-        [
-            "create table private.notes (id integer)",
-            "create function private.next_week_reset(date) returns date language sql as 'select $1'",
-            "create function private.run_job(text) returns text language sql as 'select $1'",
-            "create type private.result as (ok boolean)",
-            "create table public.repairs (id integer)",
-        ],
-        ids=["table", "other arguments", "fewer arguments", "type", "other schema"],
-    )
-    def test_other_names_are_no_obstacle(self, create: str) -> None:
+    def test_other_names_are_no_obstacle(self) -> None:
         with trial("v1") as state:
             state.run("create schema private")
-            state.run(create)
+            state.run("create table private.notes (id integer); create type private.result as (ok boolean)")
+            state.run("create table public.repairs (id integer)")
             if error := attempt(state, LAST):
                 pytest.fail(str(error), pytrace=False)
+
+    def test_function_of_the_same_name_with_other_arguments_is_no_obstacle_or_named(self) -> None:
+        with trial("v1") as state:
+            state.run("create schema private")
+            state.run("create function private.next_week_reset(date) returns date language sql as 'select $1'")
+            error = attempt(state, LAST)
+            if error:
+                assert not complaint(error, "next_week_reset"), complaint(error, "next_week_reset")
 
     def test_that_we_may_not_write_to_is_named(self) -> None:
         with trial("v1") as state:
@@ -1656,6 +1682,9 @@ REFERRERS = {
     "create table own_1 partition of own for values with (modulus 1, remainder 0)",
     "row security": "create table own (message_id uuid references messages on delete cascade, stars integer);"
     "alter table own enable row level security; alter table own force row level security",
+    "citext key": "alter table messages add column slug extensions.citext unique;"
+    "alter table messages_archive add column slug extensions.citext;"
+    "create table own (slug extensions.citext references messages (slug) on delete cascade, message_id uuid, stars integer)",
     "two of them": "create table own_other (message_id uuid references messages on delete cascade);"
     "create table own (message_id uuid references messages on delete cascade, stars integer)",
 }
@@ -1667,14 +1696,25 @@ class TestArchive:
         with trial(LAST) as state:
             state.run(REFERRERS[referrer])
             table = '"Own Marks" ("Message Id", stars)' if referrer == "quoted names" else "own (message_id, stars)"
-            if "two columns" in referrer:
+            if referrer == "citext key":
+                state.run(
+                    f"set local session_replication_role = replica;update messages set slug = 'Erdbeere' where id = '{OF_ANNA}'",
+                    ADMIN,
+                )
+                state.run("set local session_replication_role = origin", ADMIN)
+                state.run("insert into own (slug, stars) values ('ERDBEERE', 5)", ADMIN)
+            elif "two columns" in referrer:
                 state.run(f"insert into own (message_id, user_id, stars) values ('{OF_ANNA}', :anna, 5)", ADMIN)
             else:
                 state.run(f"insert into {table} values ('{OF_ANNA}', 5)", ADMIN)
             state.run(OLD, ADMIN)
             results = archived_until_done(state)
-            assert {result["status"] for result in results} == {"ok"}, results[-1]["error"]
             assert state.value(f"select count(*) from messages where id = '{OF_ANNA}'") == 1, "the message was moved"
+            if referrer == "row security" and results[-1]["status"] == "failed":
+                # What the job may not see, it cannot go by.
+                assert "own" in results[-1]["error"], results[-1]["error"]
+                return
+            assert {result["status"] for result in results} == {"ok"}, results[-1]["error"]
             where = '"Own Marks"' if referrer == "quoted names" else "own"
             assert state.value(f"select sum(stars) from {where}", ADMIN) == 5
             assert sum(result["affected"] for result in results) == MESSAGES - 1
@@ -1831,6 +1871,29 @@ class TestArchive:
             assert results[-1]["affected"] == 0 or results[-1]["status"] == "failed"
 
 
+class TestArchiveRace:
+    def test_feedback_that_comes_while_the_job_begins_is_not_lost(self) -> None:
+        """The job has its snapshot already, and the message not yet."""
+        with database_at(LAST) as v2:
+            v2.run("create table own (message_id uuid primary key references messages on delete cascade, stars integer)")
+            # Holds the job up where it would read for a while, had it more to read.
+            v2.run("""
+                create function public.hold_up() returns trigger language plpgsql as
+                $$ begin perform pg_advisory_xact_lock(11); return null; end $$;
+                create trigger hold_up before delete on messages for each statement execute function public.hold_up()""")
+            v2.run(OLD, ADMIN)
+            with wb.concurrently(v2, learner=ADMIN, job=SERVICE) as (learner, job):
+                learner("select pg_advisory_lock(11)")
+                assert job("select archive_old_messages()").waited
+                learner(f"insert into own values ('{OF_ANNA}', 5)")
+                learner.commit()
+                learner("select pg_advisory_unlock(11)")
+                learner.commit()
+                job.commit()
+            assert v2.value("select sum(stars) from own") == 5
+            assert v2.value(COUNT) == MESSAGES
+
+
 EXPIRED = """
     set local session_replication_role = replica;
     update sessions set last_activity_at = now() - interval '8 days', started_at = now() - interval '9 days'
@@ -1851,14 +1914,28 @@ class TestExpiry:
             # Of a message that would go with its session.
             "create table own (message_id uuid references messages)",
             "create table own (message_id uuid references messages deferrable initially deferred)",
+            # One step further: what goes with a message is held by something else.
+            "create table own_marks (id integer primary key, message_id uuid references messages on delete cascade);"
+            f"insert into own_marks values (1, '{OF_ANNA}');"
+            "create table own (mark_id integer references own_marks)",
+            "create table own_marks (id integer primary key, session_id uuid references sessions on delete cascade);"
+            "insert into own_marks values (1, :anna_open);"
+            "create table own (mark_id integer references own_marks)",
+            "create table own (archived_id uuid references messages_archive)",
         ],
-        ids=["plain", "restrict", "late", "two columns", "message", "message late"],
+        ids=["plain", "restrict", "late", "two columns", "message", "message late", "mark", "session mark", "archive"],
     )
     def test_goes_on_past_sessions_that_something_refers_to(self, own: str) -> None:
         with trial(LAST) as state:
             state.run(own)
-            if "two columns" in own or "user_id" in own:
+            if "user_id" in own:
                 state.run("insert into own values (:anna_open, :anna)")
+            elif "mark_id" in own:
+                state.run("insert into own values (1)")
+            elif "archived_id" in own:
+                state.run(OLD, ADMIN)
+                state.run("select archive_old_messages()", SERVICE)
+                state.run(f"insert into own values ('{OF_ANNA}')")
             elif "message_id" in own:
                 state.run(f"insert into own values ('{OF_ANNA}')")
             else:
@@ -1881,6 +1958,22 @@ class TestExpiry:
             assert (result["affected"], result.get("remaining")) == (2, 0)
 
 
+class TestLogsThatSomethingRefersTo:
+    def test_clean_up_goes_on_past_them(self) -> None:
+        with trial(LAST) as state:
+            state.run("create table own (log_id uuid, at timestamptz, foreign key (log_id, at) references logs (id, created_at))")
+            state.run("select private.create_log_partition('2024-05-01'), private.create_log_partition('2024-06-01')")
+            for day in ("2024-05-02", "2024-05-03", "2024-06-02", "2023-01-01", "2023-01-02"):
+                state.run(f"insert into logs (level, event_type, created_at) values ('info', 'user_logout', '{day}')")
+            state.run("insert into own select id, created_at from logs where created_at in ('2024-05-02', '2023-01-01')")
+            for _ in range(2):
+                result = state.value("select to_jsonb(delete_old_logs())", SERVICE)
+                assert result["status"] == "ok", result["error"]
+            kept = state.run("select created_at::date::text as day from logs where created_at < '2025-01-01' order by 1")
+            assert kept["day"].tolist()[0] == "2023-01-01" and "2024-05-02" in kept["day"].tolist()
+            assert "2024-06-02" not in kept["day"].tolist() and "2023-01-02" not in kept["day"].tolist()
+
+
 # --- Erasure -------------------------------------------------------------------------------------------------------
 
 SECRET = "Geheim"
@@ -1896,7 +1989,7 @@ READABLE = f"""
             where relnamespace::regnamespace::text in ('public', 'private', 'crm') and relkind in ('r', 'p', 'm')
                 and not relispartition
         loop
-            execute format('select exists (select from %s as t where t::text ~ ''{SECRET}'')', found) into has_it;
+            execute format('select exists (select from %s as t where t::text ~* ''{SECRET}'')', found) into has_it;
             if has_it then
                 raise exception 'still in %', found;
             end if;
@@ -1923,6 +2016,10 @@ OWN_TEXT = {
     "profiles.word public.own_word": "'Geheim'",
     "messages.sound bytea": "'Geheim'",
     "messages.page xml": "'<p>Geheim</p>'",
+    "messages.search tsvector": "to_tsvector('simple', 'Geheim')",
+    "profiles.address public.own_address": "row('Geheim', 1)",
+    "sessions.addresses public.own_address[]": "array[row('Geheim', 1)::public.own_address]",
+    "profiles.words public.own_range": "public.own_range('Geheim', 'Geheim2')",
 }
 ERASE = "select to_jsonb(erase_user({}))"
 
@@ -1931,7 +2028,8 @@ def with_secret(state: Trial, column: str, value: str) -> None:
     """Add a column, and write the secret into it in Anna's rows; nothing of it in Ben's."""
     table, definition = column.split(".", 1)
     name = definition.split(" ")[0]
-    state.run("create domain public.own_word as text")
+    state.run("create domain public.own_word as text; create type public.own_address as (street text, number integer)")
+    state.run("create type public.own_range as range (subtype = text)")
     state.run(f"alter table {table} add column {definition}")
     if table == "messages_archive":
         state.run(OLD, ADMIN)
@@ -2010,6 +2108,9 @@ class TestErasure:
             result = state.value(ERASE.format(":anna"), SERVICE)
             if state.value("select count(*) from profiles where own = 'Geheim'"):
                 assert re.search(r"\bown\b|profiles_own", result["error"] or ""), f"neither blanked nor named: {result['error']}"
+            # One column that cannot be blank does not keep the rest from being erased.
+            left = "select count(*) from messages where user_id = :anna and content <> ''"
+            assert state.value(left) == 0, f"nothing is erased: {result['error']}"
 
     @pytest.mark.parametrize(
         "own",
@@ -2049,34 +2150,35 @@ class TestErasure:
             if is_readable(state):
                 assert "own_notes" in (result["error"] or ""), f"neither blanked nor named: {result['error']}"
 
+    def test_reaches_before_images_of_a_session_that_is_gone(self) -> None:
+        with trial("v1") as state:
+            state.run("alter table sessions add column notes text")
+            state.run("update sessions set duration_seconds = 1, notes = 'Geheim' where id = :anna_open", ADMIN)
+            state.apply_up_to(LAST)
+            assert is_readable(state)
+            state.run("delete from sessions where id = :anna_open", ANNA)
+            assert state.value(ERASE.format(":anna"), SERVICE)["status"] == "ok"
+            assert not is_readable(state)
+
     def test_own_table_without_text_is_not_named(self) -> None:
         with trial(LAST) as state:
             state.run("create table own_stars (message_id uuid references messages, stars integer)")
             assert state.value(ERASE.format(":anna"), SERVICE)["error"] is None
 
-    @pytest.mark.parametrize(
-        ("table", "column"),
-        [
-            ("profiles", "display_name text"),
-            ("sessions", "notes text"),
-            ("messages", "transcript jsonb"),
-            ("logs", "remark text"),
-        ],
-    )
-    def test_reaches_before_images_of_own_columns(self, table: str, column: str) -> None:
+    def test_reaches_before_images_of_own_columns(self) -> None:
         """Each fix that repairs a row keeps all of it, own columns too."""
         with trial("v1") as state:
-            name, kind = column.split()
-            state.run(f"alter table {table} add column {column}")
-            if table == "logs":
-                state.run("insert into logs (level, event_type, user_id) values ('info', 'user_logout', :anna)")
+            state.run("insert into logs (level, event_type, user_id) values ('info', 'user_logout', :anna)")
+            for table in ("profiles", "sessions", "messages", "logs"):
+                state.run(f"alter table {table} add column own_text text; alter table {table} add column own_json jsonb")
             # Rows that the fixes have to repair.
-            state.run(
-                "update sessions set duration_seconds = 1 where user_id = :anna; update messages set created_at = now()", ADMIN
-            )
-            state.run(f"update {table} set {name} = '\"Geheim\"'", ADMIN)
+            state.run("update sessions set duration_seconds = 1; update messages set created_at = now()", ADMIN)
+            for table in ("profiles", "sessions", "messages", "logs"):
+                state.run(f"""update {table} set own_text = 'Geheim', own_json = '{{"said": "Geheim"}}'""", ADMIN)
             if error := attempt(state, LAST):
                 pytest.fail(str(error), pytrace=False)
+            repaired = state.run("select distinct table_name from private.repairs where before::text ~ 'Geheim'", ADMIN)
+            assert set(repaired["table_name"]) == {"profiles", "sessions", "messages"}
             for learner in (":anna", ":ben"):
                 result = state.value(ERASE.format(learner), SERVICE)
                 assert result["status"] == "ok", result["error"]
@@ -2090,3 +2192,84 @@ def is_readable(state: Trial) -> bool:
     except psycopg.errors.RaiseException:
         return True
     return False
+
+
+class TestNamesOfColumns:
+    """A team's column may be called as a variable or an argument of a function of ours, which then has two meanings."""
+
+    NAMES = """
+        with function as (
+            select proargnames, coalesce(substring(prosrc from 'declare(.*?)begin'), '') as declared
+            from pg_proc
+            where pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+        ),
+        name as (
+            select unnest(proargnames) as name from function
+            union
+            select found[1] from function cross join regexp_matches(declared, '^\\s+(\\w+)\\s', 'gm') as found
+        )
+        select name
+        from name
+        where name ~ '^[a-z_]+$' and name not in (
+            select attname from pg_attribute where attrelid = '{table}'::regclass
+            union all
+            select attname from pg_attribute where attrelid = '{table}_archive'::regclass and '{table}' = 'messages'
+        )
+        order by name"""
+
+    @pytest.mark.slow
+    def test_mean_nothing_to_the_functions(self) -> None:
+        ambiguous: set[str] = set()
+        while name := self.first_ambiguous(ambiguous):
+            assert name not in ambiguous
+            ambiguous.add(name)
+        assert " ".join(sorted(ambiguous)) == ""
+
+    def first_ambiguous(self, known: set[str]) -> str | None:
+        """Do everything once, with columns of all names but the known ones; return the name that a function cannot tell apart."""
+        with trial(LAST) as state:
+            state.run("create table profiles_archive (); create table sessions_archive (); create table logs_archive ()")
+            for table in ("profiles", "sessions", "messages", "logs"):
+                names = state.run(self.NAMES.format(table=table), ADMIN)["name"].tolist()
+                assert len(names) > 20
+                columns = ", ".join(f'add column "{name}" text' for name in names if name not in known)
+                state.run(f"alter table {table} {columns}")
+                if table == "messages":
+                    state.run(f"alter table messages_archive {columns}")
+            try:
+                self.do_everything(state)
+            except (psycopg.errors.AmbiguousColumn, AssertionError) as error:
+                found = re.search(r'column reference "(\w+)" is ambiguous', str(error))
+                if not found:
+                    raise
+                return found[1]
+        return None
+
+    def do_everything(self, state: Trial) -> None:
+        """Sign up, talk, stream, complete, and run every job."""
+        state.run("insert into auth.users (id, email) values (:cem, 'cem@example.org')", ADMIN)
+        state.run("update auth.users set email = 'cem@example.com' where id = :cem", ADMIN)
+        state.run("insert into messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'main', 'x')", ANNA)
+        state.run(
+            "insert into message_chunks (message_id, seq, session_id, chat_type, content)"
+            " values (:reply, 1, :anna_open, 'main', 'x')",
+            SERVICE,
+        )
+        state.run("select finalize_message(:reply)", SERVICE)
+        state.run("update sessions set is_completed = true where id = :anna_open", ANNA)
+        state.run("insert into logs (level, event_type, created_at) values ('info', 'user_logout', '2020-01-01')", SERVICE)
+        state.run("update profiles set week_reset_date = now() - interval '1 day'", ADMIN)
+        state.run(OLD, ADMIN)
+        state.run(EXPIRED, ADMIN)
+        for job in (
+            "reset_weekly_limits()",
+            "archive_old_messages()",
+            "delete_expired_sessions()",
+            "delete_old_logs()",
+            "erase_user(:anna)",
+            "forget_addresses()",
+        ):
+            result = state.value(f"select to_jsonb({job})", SERVICE)
+            assert result["status"] == "ok", f"{job}: {result['error']}"
+        state.run("delete from auth.users where id = :cem", ADMIN)
+        assert state.value("select deleted_at is not null from profiles where id = :cem")
