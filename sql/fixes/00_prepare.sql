@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- The name is a common one. A schema that is there stays as it is, grants too, and each object in it is closed by itself.
@@ -17,13 +18,15 @@ declare
     functions constant text[] := array[
         'blanks(regclass,name[])', 'calling_user()', 'check_message_chunk()', 'count_completion()', 'count_messages()',
         'create_log_partition(timestamp with time zone,boolean)', 'create_profile_for_new_user()',
-        'dependants(regclass,name,boolean)', 'drop_foreign_key(regclass,text,text)', 'drop_index(regclass,text,name)',
-        'drop_old_logs()', 'drop_policies(regclass,text,regrole,text)', 'drop_triggers(regclass,regprocedure)',
+        'delete_sessions(uuid[],timestamp with time zone)', 'dependants(regclass,name,boolean)',
+        'drop_foreign_key(regclass,text,text)', 'drop_index(regclass,text,name)', 'drop_old_logs()',
+        'drop_policies(regclass,text,regrole,text)', 'drop_triggers(regclass,regprocedure)',
         'duration_in_seconds(timestamp with time zone,timestamp with time zone)', 'ensure_log_partitions()',
-        'erase_account(uuid)', 'expire_sessions()', 'find_constraint(regclass,text)', 'forget_addresses()',
-        'forget_in_logs(text[])', 'grant_again(text,text,aclitem[],text)', 'hold_account()', 'increment_message_count()',
-        'keep_chunk()', 'keep_message()', 'keep_profile_email()', 'keep_session_user()', 'lock_reply(uuid)',
-        'log_partitions()', 'move_old_messages(integer,integer)', 'name_constraint(regclass,text,name)',
+        'erase_account(uuid)', 'erase_rows(regclass,name[],text,uuid,uuid[],text)', 'expire_sessions()',
+        'find_constraint(regclass,text)', 'forget_addresses()', 'forget_in_logs(text[])',
+        'grant_again(text,text,aclitem[],text)', 'hold_account()', 'increment_message_count()', 'keep_chunk()',
+        'keep_message()', 'keep_profile_email()', 'keep_session_user()', 'lock_reply(uuid)', 'log_partitions()',
+        'move_old_messages(integer,integer)', 'name_constraint(regclass,text,name)',
         'next_week_reset(timestamp with time zone)', 'not_referred_to(regclass,text,text)', 'policy_rule(text)',
         'refuse_client()', 'refuse_truncate()', 'require_account(uuid)', 'require_no_dependants(regclass,name,boolean)',
         'require_no_other_policy(regclass,text[],name[])', 'require_open_session()', 'require_plain_function(regprocedure)',
@@ -285,7 +288,7 @@ begin
             ),
             hint = coalesce(
                 (
-                    select format('Run this first: %s ', string_agg(format('drop policy %I on %s;', polname, on_table), ' ' order by polname))
+                    select 'Run this first: ' || string_agg(format('drop policy %I on %s;', polname, on_table), ' ' order by polname)
                     from pg_catalog.pg_policy
                     where polrelid = on_table
                         and exists (
@@ -297,8 +300,8 @@ begin
                                 and refobjid = on_table
                         )
                 ),
-                'Drop it, apply the fix again, '
-            ) || 'and make it anew in terms of what the fix puts in the column''s place.';
+                'Drop it, apply the fix again, and make it anew in terms of what the fix puts in the column''s place.'
+            );
     end if;
 end;
 $$;
@@ -313,6 +316,7 @@ declare
 begin
     select
         indexrelid::pg_catalog.regclass as name,
+        indexrelid as oid,
         indisreplident,
         -- Of a partitioned table, the order of each partition.
         indisclustered
@@ -341,7 +345,15 @@ begin
             ),
             hint = case
                 when found.indisreplident then format('Run: alter table %s replica identity default;', on_table)
-                else format('Run: alter table %s set without cluster;', on_table)
+                else 'Run: ' || (
+                    select string_agg(format('alter table %s set without cluster;', ordered.indrelid::pg_catalog.regclass), ' ')
+                    from pg_catalog.pg_index as ordered
+                    where ordered.indisclustered
+                        and (
+                            ordered.indexrelid = found.oid
+                            or ordered.indexrelid in (select inhrelid from pg_catalog.pg_inherits where inhparent = found.oid)
+                        )
+                )
             end;
     elsif found.name is not null then
         execute format('drop index %s', found.name);

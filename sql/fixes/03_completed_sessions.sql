@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Runs as the owner, because a client may not be allowed to lock the session. For a client it therefore looks at

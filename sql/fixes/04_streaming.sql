@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- The fragments of a reply live here until the reply is whole; messages only ever holds whole ones.

@@ -8,6 +8,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.messages in access exclusive mode;
 select private.require_no_dependants('public.messages', 'created_at');

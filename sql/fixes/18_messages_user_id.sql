@@ -8,6 +8,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.sessions, public.messages, public.message_chunks in access exclusive mode;
 
@@ -46,6 +47,7 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     session public.sessions;
     is_client constant boolean := tg_argv[0] = 'client';

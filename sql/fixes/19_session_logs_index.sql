@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 create index logs_session_id_created_at_idx on public.logs (session_id, created_at desc) where session_id is not null;

@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 create index messages_session_id_sent_at_id_idx on public.messages (session_id, sent_at, id);

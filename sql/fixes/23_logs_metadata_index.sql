@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- jsonb_path_ops knows one question, "does it contain this": a smaller index than jsonb_ops, which also knows keys.

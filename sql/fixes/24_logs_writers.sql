@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Without the privilege no policy is asked, so no later policy can let a client in by mistake.

@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- The last function that runs as its owner with whatever search_path its caller has; the fixes before have restated

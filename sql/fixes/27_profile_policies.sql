@@ -7,6 +7,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- By what they allow, whatever they are called. Whoever may delete the profile starts again with fresh counts, and takes all

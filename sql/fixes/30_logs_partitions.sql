@@ -7,6 +7,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.logs, public.profiles, public.sessions, public.event_types in access exclusive mode;
 
@@ -100,12 +101,12 @@ begin
             message = format('what you have added to logs cannot go along when it is made anew in partitions: %s', own),
             hint = coalesce(
                 (
-                    select format('Run this first: %s ', string_agg(format('drop policy %I on public.logs;', polname), ' ' order by polname))
+                    select 'Run this first: ' || string_agg(format('drop policy %I on public.logs;', polname), ' ' order by polname)
                     from pg_policy
                     where polrelid = 'public.logs'::regclass
                 ),
-                ''
-            ) || 'Drop it, apply the fix again, and make it anew.';
+                'Drop it, apply the fix again, and make it anew.'
+            );
     end if;
 end;
 $$;
@@ -255,6 +256,7 @@ set search_path = ''
 -- So that nobody waits long behind this function, while it waits for somebody else.
 set lock_timeout = '20ms'
 as $$
+#variable_conflict use_variable
 declare
     -- From the first instant of the month to the first of the next, which no longer belongs to it. In UTC, whatever
     -- the session's TimeZone is.
@@ -309,6 +311,7 @@ language plpgsql
 set search_path = ''
 set timezone = 'UTC'
 as $$
+#variable_conflict use_variable
 declare
     month pg_catalog.timestamptz;
     without pg_catalog.text;
@@ -409,6 +412,43 @@ end;
 $$;
 drop table own_index;
 
+-- A team's tables may refer to logs, and to messages, in ways that only the catalog knows.
+create function private.not_referred_to(target regclass, alias text, on_delete text) returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select coalesce(string_agg(
+            format('not exists (select from %s as referring where %s)', conrelid::pg_catalog.regclass, condition), ' and '
+            order by conrelid::pg_catalog.regclass::pg_catalog.text, condition
+        ), 'true')
+        from pg_catalog.pg_constraint
+        cross join lateral (
+            select string_agg(
+                -- By the key's own operator: that of citext is not found by its sign alone.
+                format('%I.%I operator(%I.%s) referring.%I', alias, ours.attname, nspname, oprname, theirs.attname),
+                ' and ' order by key.place
+            ) as condition
+            from unnest(conkey, confkey, conpfeqop) with ordinality as key (their_column, our_column, equality, place)
+            join pg_catalog.pg_operator on pg_operator.oid = equality
+            join pg_catalog.pg_namespace on pg_namespace.oid = oprnamespace
+            join pg_catalog.pg_attribute as theirs on theirs.attrelid = conrelid and theirs.attnum = their_column
+            join pg_catalog.pg_attribute as ours on ours.attrelid = confrelid and ours.attnum = our_column
+        ) as matching
+        where contype = 'f'
+            and confrelid = target
+            and conparentid = 0
+            and confdeltype::pg_catalog.text = any (string_to_array(on_delete, null))
+    );
+end;
+$$;
+comment on function private.not_referred_to(regclass, text, text) is
+'A condition in SQL: no row refers to this one by a foreign key whose ON DELETE is one of these letters of the catalog (issues 30 and '
+'33).';
+revoke all on function private.not_referred_to(regclass, text, text) from public, anon, authenticated, service_role;
+
 create function private.drop_old_logs(
     out affected bigint, out window_start timestamptz, out window_end timestamptz, out remaining bigint, out undone text
 )
@@ -417,6 +457,7 @@ set search_path = ''
 set lock_timeout = '20ms'
 set timezone = 'UTC'
 as $$
+#variable_conflict use_variable
 declare
     old pg_catalog.record;
     emptied bigint;
@@ -426,6 +467,8 @@ declare
     month pg_catalog.regclass;
     without pg_catalog.text;
     is_dropping pg_catalog.bool := false;
+    -- A log that a table of the team's own refers to stays.
+    unused constant pg_catalog.text := private.not_referred_to('public.logs', 'logs', 'ar');
 begin
     affected := 0;
     remaining := 0;
@@ -454,9 +497,9 @@ begin
             whole := whole || old.partition;
         else
             execute format(
-                'with deleted as (delete from public.logs where created_at >= %L and created_at < %L returning created_at) '
+                'with deleted as (delete from public.logs where created_at >= %L and created_at < %L and %s returning created_at) '
                 'select count(*), min(created_at) from deleted',
-                old.from_at, old.to_at
+                old.from_at, old.to_at, unused
             ) into emptied, oldest;
             if old.is_over then
                 remaining := remaining + 1;
@@ -466,14 +509,11 @@ begin
         affected := affected + emptied;
         window_start := least(window_start, oldest);
     end loop;
-    with deleted as (
-        delete from private.logs_default
-        where created_at < window_end
-        returning created_at
-    )
-    select count(*), min(created_at)
-    into emptied, oldest
-    from deleted;
+    execute format(
+        'with deleted as (delete from private.logs_default as logs where created_at < %L and %s returning created_at) '
+        'select count(*), min(created_at) from deleted',
+        window_end, unused
+    ) into emptied, oldest;
     affected := affected + emptied;
     window_start := least(window_start, oldest);
 
@@ -501,7 +541,7 @@ begin
             execute format('alter table public.logs detach partition %s', month);
             execute format('drop table %s', month);
         exception
-            when lock_not_available or deadlock_detected or dependent_objects_still_exist then
+            when lock_not_available or deadlock_detected or dependent_objects_still_exist or foreign_key_violation then
                 execute format('select count(*) from %s', month) into emptied;
                 affected := affected - emptied;
                 remaining := remaining + 1;

@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Finds a batch without reading all profiles for each. Whatever starts a new week writes it: a reset, or the first completion
@@ -21,6 +22,7 @@ create function private.reset_weeks(
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 begin
     if batch_size is null or batch_size < 1 then
         raise exception using

@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 create table public.messages_archive (
@@ -84,9 +85,12 @@ set timezone = 'UTC'
 -- A team's table whose policies hide its rows from here must be an error, and not no rows.
 set row_security = off
 as $$
+#variable_conflict use_variable
 declare
     columns pg_catalog.text;
     missing pg_catalog.text;
+    stays pg_catalog.text;
+    batch pg_catalog.uuid[];
 begin
     if cutoff_months is null or cutoff_months < 1 or batch_size is null or batch_size < 1 then
         raise exception using
@@ -117,26 +121,37 @@ begin
     end if;
 
     window_end := now() - make_interval(months => cutoff_months);
-    -- One statement: a message is in exactly one of the two tables, whatever happens and whoever looks.
+    -- Not one that something refers to: it would lose it, or keep it from going. Nor one whose id somebody has used again. Neither
+    -- holds up the rest.
+    stays := format(
+        'exists (select from public.messages_archive as archived where archived.id = messages.id) or not (%s)',
+        private.not_referred_to('public.messages', 'messages', 'acdnr')
+    );
     execute format(
-        'with batch as (
+        'select array_agg(candidate.id)
+        from (
             select messages.id
             from public.messages
             join public.sessions on sessions.id = messages.session_id
             where messages.sent_at < $1
-                -- An id that somebody has used again stays here, and does not hold up the rest.
-                and not exists (select from public.messages_archive as archived where archived.id = messages.id)
-                -- So does a message that something refers to: it would lose it, or keep it from going.
-                and %2$s
+                and not (%s)
             limit $2
             -- First the session, as whoever deletes one does.
             for key share of sessions skip locked
             for update of messages skip locked
-        ),
-        moved as (
+        ) as candidate',
+        stays
+    )
+    into batch
+    using window_end, batch_size;
+
+    -- Locked in a statement of their own, so that this one sees what came to refer to them until then. One statement moves: a
+    -- message is in exactly one of the two tables, whatever happens and whoever looks.
+    execute format(
+        'with moved as (
             delete from public.messages
-            using batch
-            where messages.id = batch.id
+            where messages.id = any ($1)
+                and not (%2$s)
             returning messages.*
         ),
         archived as (
@@ -147,12 +162,12 @@ begin
         )
         select count(*), min(archived.sent_at)
         from archived',
-        columns, private.not_referred_to('public.messages', 'messages', 'acdnr')
+        columns, stays
     )
     into affected, window_start
-    using window_end, batch_size;
+    using batch;
 
-    if affected < batch_size then
+    if coalesce(cardinality(batch), 0) < batch_size then
         select count(*)
         into remaining
         from public.messages

@@ -8,6 +8,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- --- Accounts ------------------------------------------------------------------------------------------------------
@@ -31,6 +32,7 @@ create function private.retire_account(user_id uuid, email text) returns void
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 begin
     insert into private.addresses_to_forget (user_id, email)
     select distinct retire_account.user_id, lower(known.email)
@@ -177,6 +179,7 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     session public.sessions;
     is_client constant boolean := tg_argv[0] = 'client';
@@ -363,6 +366,7 @@ create function private.forget_in_logs(addresses text[]) returns bigint
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     touched bigint;
 begin
@@ -422,6 +426,7 @@ create function private.forget_addresses(
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     noted pg_catalog.text[];
 begin
@@ -455,7 +460,7 @@ comment on function public.forget_addresses() is
 'Job: takes the addresses of deleted accounts out of the logs (issue 35).';
 revoke all on function public.forget_addresses() from public, anon, authenticated;
 
--- What a team has added may say something about a learner too.
+-- What a team has added may say something about a learner too, whatever is no number, moment, yes or no, id or word of a list.
 create function private.blanks(on_table regclass, ours name[]) returns text
 language plpgsql
 stable
@@ -468,7 +473,8 @@ begin
                 ', %I = %s',
                 attname,
                 case
-                    when not attnotnull then 'null'
+                    when not attnotnull and base.oid = declared.oid then 'null'
+                    when not attnotnull and not declared.typnotnull then 'null'
                     when base.typcategory = 'A' or base.typname in ('json', 'jsonb') then '''{}'''
                     else ''''''
                 end
@@ -484,16 +490,42 @@ begin
             and not attisdropped
             and attgenerated = ''
             and attname <> all (ours)
-            and (
-                'S' in (base.typcategory, element.typcategory)
-                or coalesce(element.typname, base.typname) in ('json', 'jsonb', 'xml', 'bytea', 'hstore')
-            )
+            and coalesce(element.typcategory, base.typcategory) not in ('B', 'N', 'D', 'T', 'E')
+            and coalesce(element.typname, base.typname) <> 'uuid'
     );
 end;
 $$;
 comment on function private.blanks(regclass, name[]) is
-'Sets each column of a table that holds text, JSON or bytes, and is none of ours, to nothing: part of an UPDATE (issue 35).';
+'Sets each column of a table that may say something about somebody, and is none of ours, to nothing: part of an UPDATE (issue 35).';
 revoke all on function private.blanks(regclass, name[]) from public, anon, authenticated, service_role;
+
+create function private.erase_rows(
+    on_table regclass, ours name[], statement text, learner uuid, sessions uuid[], inout undone text,
+    out touched bigint, out oldest timestamptz
+)
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_variable
+begin
+    begin
+        execute format(statement, private.blanks(on_table, ours))
+        into touched, oldest
+        using learner, sessions;
+    exception
+        -- A column of the team's own may not be empty: what is ours goes all the same.
+        when integrity_constraint_violation or invalid_text_representation or datatype_mismatch then
+            undone := concat_ws('; ', undone, format('what you have added to %s stays (%s)', on_table, sqlerrm));
+            execute format(statement, '')
+            into touched, oldest
+            using learner, sessions;
+    end;
+end;
+$$;
+comment on function private.erase_rows(regclass, name[], text, uuid, uuid[], text) is
+'Runs an erasing UPDATE of one table with what a team has added to it, or without where that cannot be blank, and says so (issue 35).';
+revoke all on function private.erase_rows(regclass, name[], text, uuid, uuid[], text)
+from public, anon, authenticated, service_role;
 
 create function private.erase_account(
     user_id uuid,
@@ -502,6 +534,7 @@ create function private.erase_account(
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     learner constant pg_catalog.uuid := erase_account.user_id;
     sessions_of_learner constant pg_catalog.uuid[] := array(select sessions.id from public.sessions where sessions.user_id = learner);
@@ -513,6 +546,7 @@ declare
         'created_at,deleted_at,deleted_reason}';
     reply pg_catalog.uuid;
     addresses pg_catalog.text[];
+    own_tables pg_catalog.text;
     touched bigint;
     oldest pg_catalog.timestamptz;
 begin
@@ -542,22 +576,30 @@ begin
     perform from public.sessions where sessions.user_id = learner order by sessions.id for no key update;
     perform from public.profiles where profiles.id = learner for update;
     -- Written, not only locked: a writer with an older snapshot, who could not see that the account is deleted, fails.
-    execute format(
-        'update public.sessions set updated_at = now()%s where sessions.user_id = $1',
-        private.blanks('public.sessions', of_sessions::pg_catalog.name[])
-    )
-    using learner;
+    select erased.undone
+    into undone
+    from private.erase_rows(
+        'public.sessions',
+        of_sessions::pg_catalog.name[],
+        'with erased as (update public.sessions set updated_at = now()%s where sessions.user_id = $1 returning 1)
+        select count(*), null::timestamptz from erased',
+        learner, sessions_of_learner, undone
+    ) as erased;
     for reply in select distinct chunk.message_id from public.message_chunks as chunk where chunk.user_id = learner order by 1 loop
         perform private.lock_reply(reply);
     end loop;
 
     window_end := now();
     perform private.retire_account(learner, (select users.email from auth.users where users.id = learner and users.deleted_at is null));
-    execute format(
-        'update public.profiles set updated_at = now()%s where profiles.id = $1',
-        private.blanks('public.profiles', of_profiles::pg_catalog.name[])
-    )
-    using learner;
+    select erased.undone
+    into undone
+    from private.erase_rows(
+        'public.profiles',
+        of_profiles::pg_catalog.name[],
+        'with erased as (update public.profiles set updated_at = now()%s where profiles.id = $1 returning 1)
+        select count(*), null::timestamptz from erased',
+        learner, sessions_of_learner, undone
+    ) as erased;
 
     delete from public.message_chunks as chunk
     where chunk.user_id = learner;
@@ -565,7 +607,11 @@ begin
 
     -- Two statements: a message that is being archived meanwhile is waited for by the first, and seen by the second. Whoever
     -- hid a message may have said why in words that name somebody.
-    execute format(
+    select erased.undone, erased.touched, erased.oldest
+    into undone, touched, window_start
+    from private.erase_rows(
+        'public.messages',
+        of_messages::pg_catalog.name[],
         'with erased as (
             update public.messages
             set content = '''',
@@ -576,13 +622,15 @@ begin
             returning messages.sent_at
         )
         select count(*), min(erased.sent_at) from erased',
-        private.blanks('public.messages', of_messages::pg_catalog.name[])
-    )
-    into touched, window_start
-    using learner;
+        learner, sessions_of_learner, undone
+    ) as erased;
     affected := affected + touched;
 
-    execute format(
+    select erased.undone, erased.touched, erased.oldest
+    into undone, touched, oldest
+    from private.erase_rows(
+        'public.messages_archive',
+        (of_messages || '{archived_at}')::pg_catalog.name[],
         'with erased as (
             update public.messages_archive as archived
             set content = '''',
@@ -593,10 +641,8 @@ begin
             returning archived.sent_at
         )
         select count(*), min(erased.sent_at) from erased',
-        private.blanks('public.messages_archive', of_messages::pg_catalog.name[])
-    )
-    into touched, oldest
-    using learner;
+        learner, sessions_of_learner, undone
+    ) as erased;
     affected := affected + touched;
     window_start := least(window_start, oldest);
 
@@ -617,7 +663,7 @@ begin
     update private.repairs
     set before = (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any (of_sessions))
     where table_name = 'sessions'
-        and row_id = any (sessions_of_learner::pg_catalog.text[]);
+        and before ->> 'user_id' = learner::pg_catalog.text;
 
     -- The event stays, what was said about it goes. A log that is being written just now keeps its text until it is old. First the
     -- notes, then the logs, as the job goes.
@@ -629,19 +675,27 @@ begin
     select array_agg(taken.email)
     into addresses
     from taken;
-    execute format(
-        'update public.logs
-        set message = null,
-            metadata = null%s
-        where logs.user_id = $1 or logs.session_id = any ($2)',
-        private.blanks('public.logs', '{level,event_type,message,metadata}')
-    )
-    using learner, sessions_of_learner;
+    select erased.undone
+    into undone
+    from private.erase_rows(
+        'public.logs',
+        '{id,level,event_type,user_id,session_id,message,metadata,created_at}',
+        'with erased as (
+            update public.logs
+            set message = null,
+                metadata = null%s
+            where logs.user_id = $1
+                or logs.session_id = any ($2)
+            returning 1
+        )
+        select count(*), null::timestamptz from erased',
+        learner, sessions_of_learner, undone
+    ) as erased;
     perform private.forget_in_logs(addresses);
 
     -- What a team keeps in tables of its own is its own to erase.
-    select count(*), string_agg(own.name, ', ' order by own.name)
-    into remaining, undone
+    select string_agg(own.name, ', ' order by own.name)
+    into own_tables
     from (
         select distinct conrelid::pg_catalog.regclass::pg_catalog.text as name
         from pg_catalog.pg_constraint
@@ -661,9 +715,10 @@ begin
             and relnamespace::pg_catalog.regnamespace::pg_catalog.text not in ('auth', 'storage', 'realtime')
             and private.blanks(conrelid, '{}') is not null
     ) as own;
-    if undone is not null then
-        undone := format('not looked into, though they refer to learners: %s', undone);
+    if own_tables is not null then
+        undone := concat_ws('; ', undone, format('not looked into, though they refer to learners: %s', own_tables));
     end if;
+    remaining := 0;
 end;
 $$;
 comment on function private.erase_account(uuid) is

@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.scenarios in access exclusive mode;
 

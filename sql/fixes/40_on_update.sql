@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.sessions, public.messages, public.message_chunks, public.messages_archive, public.logs,
     public.profiles, public.scenarios, public.event_types

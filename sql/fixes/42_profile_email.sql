@@ -9,6 +9,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 create function private.sync_profile_email() returns trigger
@@ -96,6 +97,7 @@ create function private.set_profile_address(user_id uuid, email text, is_sso_use
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     placeholder constant pg_catalog.text := format('%s@duplicate.invalid', user_id);
     wanted pg_catalog.text := case when email ~ '\S' then email else placeholder end;

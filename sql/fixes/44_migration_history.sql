@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Where the Supabase CLI records what it has applied; made here only where the fixes were applied by hand so far.

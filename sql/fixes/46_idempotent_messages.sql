@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 alter table public.messages
@@ -28,6 +29,7 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
     session pg_catalog.record;
     is_client constant boolean := tg_argv[0] = 'client';

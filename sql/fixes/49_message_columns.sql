@@ -6,6 +6,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Not among them: id, user_id, sent_at and what says that a message is deleted.

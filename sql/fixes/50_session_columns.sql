@@ -7,6 +7,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- A session begins with a learner and a scenario, and ends by being completed. Triggers write everything else.

@@ -5,6 +5,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- The last of v1's policies. The sub-select becomes an InitPlan: evaluated once, before the first row.

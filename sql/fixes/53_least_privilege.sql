@@ -8,6 +8,7 @@
 begin;
 
 set local statement_timeout = 0;
+set local row_security = off;
 set local lock_timeout = '5s';
 
 -- Row-level security does not see TRUNCATE, and nobody's app needs REFERENCES or TRIGGER. Everything is taken back, and
