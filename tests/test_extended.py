@@ -1197,15 +1197,17 @@ def complaint(error: wb.WorkbookError, name: str) -> str | None:
 def unhelpful(state: Trial, error: wb.WorkbookError, number: int) -> str | None:
     """Do as an error's hint says, where it gives a statement, and say what is wrong if the fix does not go on then."""
     assert isinstance(error.__cause__, psycopg.Error)
-    advice = re.search(r"(?:[Rr]un|first): (.+)", error.__cause__.diag.message_hint or "")
-    if not advice:
+    hint = error.__cause__.diag.message_hint or ""
+    if not (advice := re.search(r"[Rr]un\b[^:;]*:(.*)", hint)):
         return None
+    if not (statements := re.search(r"\w.*;", advice[1])):
+        return f"the hint gives no statement: {hint}"
     try:
-        state.run(advice[1].removesuffix("."))
+        state.run(statements[0])
     except psycopg.Error as refusal:
-        return f"the hint does not work: {advice[1]} ({refusal})"
+        return f"the hint does not work: {statements[0]} ({refusal})"
     again = attempt(state, number)
-    return f"the hint does not help: {advice[1]} ({again})" if again else None
+    return f"the hint does not help: {statements[0]} ({again})" if again else None
 
 
 # The same kinds on a second table, column, view or job: asked, but not each time.
