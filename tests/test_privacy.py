@@ -250,7 +250,7 @@ class TestForgetting:
 
     def test_leaves_what_else_a_log_says(self, fixed: Rehearsal) -> None:
         metadata = {"email": ADDRESS, "code": "E42", "tries": [1, 2.50, None, True], "by": "ben@example.org", "empty": {}}
-        log(fixed, None, metadata, at="'2024-01-15 12:00+00'")
+        log(fixed, None, metadata, at="'2020-01-15 12:00+00'")
         columns = "select id, level, event_type, user_id, session_id, created_at, metadata - 'email' as rest from logs"
         before = fixed.run(columns).to_dict("records")
         fixed.run(DELETE, ADMIN)
@@ -270,7 +270,7 @@ class TestForgetting:
         for other in AS_WRITTEN.values():
             assert (f"of {other}, once", {"email": other}) in logged(fixed)
 
-    @pytest.mark.parametrize("at", ["now()", "now() + interval '1 month'", "'2024-01-15'", "'1999-12-31'", "'infinity'"])
+    @pytest.mark.parametrize("at", ["now()", "now() + interval '1 month'", "'2020-01-15'", "'1999-12-31'", "'infinity'"])
     def test_reaches_every_partition(self, fixed: Rehearsal, at: str) -> None:
         log(fixed, None, {"email": ADDRESS}, at=at)
         fixed.run(DELETE, ADMIN)
