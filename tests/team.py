@@ -129,7 +129,7 @@ class Trial:
                 self.run("reset role", ADMIN)
                 fixes.apply(self.connection, fix)
                 # What a fix makes for itself alone goes when it commits, which here it never does.
-                self.run("discard temp", ADMIN)
+                self.run("discard temp; set local row_security = on", ADMIN)
 
 
 @contextmanager

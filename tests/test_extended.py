@@ -1874,26 +1874,37 @@ class TestArchive:
 
 
 class TestArchiveRace:
-    def test_feedback_that_comes_while_the_job_begins_is_not_lost(self) -> None:
-        """The job has its snapshot already, and the message not yet."""
+    def test_feedback_that_comes_while_the_job_moves_its_message_is_refused_and_not_lost(self) -> None:
+        """The job holds the message already: the learner waits, and hears that it is gone."""
         with database_at(LAST) as v2:
             v2.run("create table own (message_id uuid primary key references messages on delete cascade, stars integer)")
-            # Holds the job up where it would read for a while, had it more to read.
             v2.run("""
                 create function public.hold_up() returns trigger language plpgsql as
-                $$ begin perform pg_advisory_xact_lock(11); return null; end $$;
+                $$ begin perform pg_advisory_xact_lock_shared(11); return null; end $$;
                 create trigger hold_up before delete on messages for each statement execute function public.hold_up()""")
             v2.run(OLD, ADMIN)
-            with wb.concurrently(v2, learner=ADMIN, job=SERVICE) as (learner, job):
-                learner("select pg_advisory_lock(11)")
+            with wb.concurrently(v2, gate=ADMIN, job=SERVICE, learner=ADMIN) as (gate, job, learner):
+                gate("select pg_advisory_xact_lock(11)")
                 assert job("select archive_old_messages()").waited
+                feedback = learner(f"insert into own values ('{OF_ANNA}', 5)")
+                assert feedback.waited
+                gate.commit()
+                job.commit()
+                assert feedback.refused == "23503"
+            assert v2.value(f"select count(*) from messages_archive where id = '{OF_ANNA}'", ADMIN) == 1
+
+    def test_feedback_that_came_after_the_job_had_looked_keeps_its_message(self) -> None:
+        """The job waits for the session's row, and looks again when it has it."""
+        with database_at(LAST) as v2:
+            v2.run("create table own (message_id uuid primary key references messages on delete cascade, stars integer)")
+            v2.run(OLD, ADMIN)
+            with wb.concurrently(v2, learner=ADMIN, job=SERVICE) as (learner, job):
                 learner(f"insert into own values ('{OF_ANNA}', 5)")
-                learner.commit()
-                learner("select pg_advisory_unlock(11)")
+                assert not job("select archive_old_messages()").waited
                 learner.commit()
                 job.commit()
             assert v2.value("select sum(stars) from own") == 5
-            assert v2.value(COUNT) == MESSAGES
+            assert v2.value(f"select count(*) from messages where id = '{OF_ANNA}'") == 1
 
 
 EXPIRED = """

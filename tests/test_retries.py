@@ -134,8 +134,8 @@ def long_session(request: pytest.FixtureRequest) -> Iterator[Database]:
         order by at, number""",
         ADMIN,
     )
-    # As on a server with SSDs. Where a page out of order costs four times as much, the planner may take the index by user and
-    # moment for the oldest session, and read past all newer ones.
+    # As on a server with SSDs. Where a page out of order costs four times as much, the planner takes the index by user and moment
+    # for the first page of the oldest session, and reads past all newer ones.
     database.run(f'alter database "{database.name}" set random_page_cost = 1.1', ADMIN)
     with database.connect() as connection:
         connection.execute("vacuum analyze messages")
