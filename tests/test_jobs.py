@@ -214,8 +214,7 @@ def full() -> Iterator[Database]:
         """
         set local session_replication_role = replica;
         insert into private.logs_default (level, event_type, created_at)
-        select 'info', 'user_logout',
-            date_trunc('month', now(), 'UTC') + (number % 3) * interval '1 month' + interval '1 hour'
+        select 'info', 'user_logout', now() + (number % 3) * interval '1 month'
         from generate_series(1, :rows) as number""",
         ADMIN,
         rows=ROWS,
