@@ -28,7 +28,8 @@ def scheduled() -> Database:
 
 def test_every_job_that_runs_by_the_clock_is_scheduled(scheduled: Database) -> None:
     functions = scheduled.run(
-        "select proname::text as name from pg_proc where pronamespace = 'public'::regnamespace and prorettype = 'private.job_result'::regtype"
+        "select proname::text as name from pg_proc"
+        " where pronamespace = 'public'::regnamespace and prorettype = 'private.job_result'::regtype"
     )["name"].tolist()
     # A request of a learner's, and no matter of the clock.
     assert sorted(JOBS) == sorted(set(functions) - {"erase_user"})

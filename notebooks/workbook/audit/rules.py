@@ -312,7 +312,11 @@ def scenario_history_not_indexed(db: Subject) -> str | None:
 def pages_not_stable(db: Subject) -> str | None:
     """An index in the order of the pages, down to the id that decides between messages of one instant."""
     order = (db.messages["session_id"], db.moment, db.messages["id"])
-    return None if db.catalog.has_index(db.messages.table, *order) else "no index has the order of the pages"
+    if not db.catalog.has_index(db.messages.table, *order):
+        return "no index has the order of the pages"
+    default = db.messages.table.columns[db.moment].default or ""
+    is_transactions = re.search(r"\b(now\(\)|current_timestamp|transaction_timestamp\(\))", default, re.IGNORECASE)
+    return f"{db.moment} is the transaction's moment, so that messages of one request tie" if is_transactions else None
 
 
 @rule(22)
