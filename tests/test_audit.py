@@ -53,6 +53,7 @@ class TestVerdicts:
         assert set(numbers(report, UNCHECKED)) < set(PROBES)
         assert report.status == 0
 
+    @pytest.mark.slow
     def test_v2_has_none_that_only_behaviour_shows(self) -> None:
         database = wb.clone(V2)
         rows = "select (select count(*) from auth.users), (select count(*) from messages), (select count(*) from logs)"
@@ -60,6 +61,7 @@ class TestVerdicts:
         assert numbers(audit(database.url, behaviour=True), ABSENT) == sorted(RULES)
         assert database.run(rows, wb.ADMIN).equals(before)
 
+    @pytest.mark.slow
     def test_the_reviews_own_statements_fare_as_on_the_scoreboard(self) -> None:
         shown = {number for number in CHECKS if look(number, database := wb.clone("proposed")) is not None or database.drop()}
         assert set(numbers(audit(wb.clone("proposed").url, behaviour=True), FOUND)) == shown
@@ -67,6 +69,7 @@ class TestVerdicts:
         assert set(numbers(by_catalog, FOUND)) <= shown
         assert not set(numbers(by_catalog, ABSENT)) & shown
 
+    @pytest.mark.slow
     def test_each_rule_turns_with_its_own_fix(self) -> None:
         database = wb.clone("v1")
         for fix in all_fixes():

@@ -70,6 +70,7 @@ class TestUrl:
         assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 class TestServer:
     def test_that_does_not_answer(self, complain: Complain) -> None:
         complaint = complain("postgresql://u:secret@127.0.0.1:1/postgres")

@@ -40,6 +40,7 @@ class TestFixFile:
         header = fix.text.split("\n\n")[0]
         assert re.match(rf"-- {fix.number:02} · .+\n-- Locks: .+\n(-- .+\n)*-- Repairs: .+", header)
 
+    @pytest.mark.slow
     def test_runs_as_it_is_outside_the_workbook(self, fix: fixes.Fix) -> None:
         database = clone("v1", data="dirty")
         with database.connect() as connection:

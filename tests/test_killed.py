@@ -134,6 +134,7 @@ def test_archiving(own: EmbeddedServer) -> None:
     assert after["place"].tolist().count("archive") == 300
 
 
+@pytest.mark.slow
 def test_weekly_reset(own: EmbeddedServer) -> None:
     v2 = OwnDatabase(own, "resetting", "v2")
     v2.run("insert into auth.users (email) select number || '@example.org' from generate_series(1, 25) as number", ADMIN)
@@ -168,6 +169,7 @@ def test_weekly_reset(own: EmbeddedServer) -> None:
     assert counts["is_aligned"].all()
 
 
+@pytest.mark.slow
 def test_dropping_old_logs(own: EmbeddedServer) -> None:
     v2 = OwnDatabase(own, "dropping", "v2")
     for age in (3, 4, 5):
@@ -189,6 +191,7 @@ def test_dropping_old_logs(own: EmbeddedServer) -> None:
     assert v2.value(f"select to_regclass('{middle}') is null")
 
 
+@pytest.mark.slow
 def test_finalizing(own: EmbeddedServer) -> None:
     v2 = OwnDatabase(own, "finalizing", "v2")
     v2.run(
@@ -210,6 +213,7 @@ def test_finalizing(own: EmbeddedServer) -> None:
         assert v2.value("select message_count_main from sessions where id = :anna_open") == counted + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [15, 18])
 def test_applying_a_fix(own: EmbeddedServer, number: int) -> None:
     killed = OwnDatabase(own, f"killed_{number}", "dirty")

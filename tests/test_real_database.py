@@ -212,7 +212,12 @@ VARIANTS: dict[str, list[tuple[str, Actor]]] = {
 """The ways in which a real v1 differs from the one in sql/v1: statements, and who sends them."""
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+QUICK = ("all at once", "triggers and policies renamed", "policies that select nothing")
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(variant, marks=[] if variant in QUICK else [pytest.mark.slow]) for variant in VARIANTS]
+)
 def test_ends_as_v2(variant: str) -> None:
     with database_at("v1") as real:
         for statements, actor in VARIANTS[variant]:

@@ -19,6 +19,7 @@ from workbook.server import Account, EmbeddedServer
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to switch to another account")
 
 
+@pytest.mark.slow
 class TestLifecycle:
     def test_from_nothing_to_a_query_and_back(self, own_server: EmbeddedServer) -> None:
         own_server.programs.unlink(missing_ok=True)

@@ -14,7 +14,9 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule", [pytest.param(rule, marks=[pytest.mark.slow] if rule.startswith("sql") else []) for rule in RULES]
+)
 def test_rule(rule: str) -> None:
     program, *arguments = RULES[rule]
     done = subprocess.run([sys.executable, "-m", program, *arguments], cwd=ROOT, capture_output=True, text=True)

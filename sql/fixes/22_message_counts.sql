@@ -71,9 +71,14 @@ comment on trigger messages_count on public.messages is
 -- A counter's update need not ask whether the session is completed.
 create or replace trigger sessions_completion
 before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
-for each row execute function private.set_session_completion();
+for each row when (not row_security_active('public.sessions')) execute function private.set_session_completion('server');
 comment on trigger sessions_completion on public.sessions is
-'Sets completed_at and duration_seconds, so that no client has to (issue 1).';
+'Sets completed_at and duration_seconds, so that nobody has to (issue 1).';
+create or replace trigger sessions_completion_by_client
+before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
+for each row when (row_security_active('public.sessions')) execute function private.set_session_completion('client');
+comment on trigger sessions_completion_by_client on public.sessions is
+'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
 
 -- Room on each page for the next version of a row.
 do $$

@@ -320,7 +320,7 @@ begin
     for month in
         select ahead.month
         from generate_series(
-            date_trunc('month', now()), date_trunc('month', now()) + interval '6 months', interval '1 month'
+            date_trunc('month', now()), date_trunc('month', now()) + interval '3 months', interval '1 month'
         ) as ahead (month)
         where not exists (
             select
@@ -338,7 +338,7 @@ begin
 end;
 $$;
 comment on function private.ensure_log_partitions() is
-'Makes the partitions of this month and the next six, and returns the months that have none; their logs go to the default one '
+'Makes the partitions of this month and the next three, and returns the months that have none; their logs go to the default one '
 '(issue 30).';
 revoke all on function private.ensure_log_partitions() from public, anon, authenticated, service_role;
 
@@ -348,10 +348,10 @@ from (
     select distinct date_trunc('month', created_at, 'UTC') as month
     from private.logs
     where created_at >= timestamptz '2000-01-01 00:00+00'
-        and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '7 months') at time zone 'UTC'
+        and created_at < (date_trunc('month', now() at time zone 'UTC') + interval '4 months') at time zone 'UTC'
     union
     select (date_trunc('month', now() at time zone 'UTC') + make_interval(months => ahead)) at time zone 'UTC'
-    from generate_series(0, 6) as ahead
+    from generate_series(0, 3) as ahead
 ) as needed
 order by month;
 

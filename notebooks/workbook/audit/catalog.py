@@ -131,6 +131,12 @@ class Trigger:
         """Whether it runs before the row changes."""
         return " BEFORE " in self.definition
 
+    @property
+    def side(self) -> bool | None:
+        """Whether it fires for those whom policies bind only, for all others only, or (None) for everybody."""
+        condition = re.search(r" WHEN \(+(NOT )?\(?row_security_active\('[^']+'::text\)\)+ EXECUTE ", self.definition)
+        return None if condition is None else condition[1] is None
+
     def fires_on(self, event: str) -> bool:
         """Tell whether an event, such as INSERT, fires it."""
         head, _, _ = self.definition.partition(" ON ")
@@ -221,7 +227,12 @@ class Catalog:
     @cached_property
     def triggers(self) -> list[Trigger]:
         """Triggers, also those on the platform's tables."""
-        return [Trigger(*row) for row in self._read("triggers")]
+        found = [Trigger(*row) for row in self._read("triggers")]
+        # One that fires for clients alone, or for everybody else, guards nothing without its twin.
+        halves = {(trigger.table, trigger.function, trigger.side) for trigger in found}
+        return [
+            trigger for trigger in found if trigger.side is None or (trigger.table, trigger.function, not trigger.side) in halves
+        ]
 
     @cached_property
     def functions(self) -> dict[int, Function]:
