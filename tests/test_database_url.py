@@ -57,6 +57,7 @@ class TestUrl:
     def test_that_cannot_be_read_reaches_the_reader_of_a_command(self, complain: Complain) -> None:
         assert "cannot be read as a URL" in complain("nonsense")
 
+    @pytest.mark.slow
     def test_that_cannot_be_read_reaches_the_reader_of_pytest(self) -> None:
         result = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "tests/test_catalogue.py"],

@@ -65,6 +65,7 @@ def test_solution_solves_it(number: int) -> None:
     assert repr(check(number, solution(number))) == f"exercise {number} is solved"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, attempt, sentence", MISTAKES)
 def test_mistake_gets_its_sentence(number: int, attempt: str, sentence: str) -> None:
     verdict = check(number, attempt)

@@ -73,6 +73,7 @@ class TestFixFile:
                 # Every update, a repair included, dates the row anew.
                 assert lost <= ({"updated_at"} if images else set()), (table, row_id, json.dumps(old))
 
+    @pytest.mark.slow
     def test_second_run_is_refused_and_changes_nothing(self, fix: fixes.Fix) -> None:
         database = clone(fix.number, data="dirty")
         before = rows(database, "sessions")

@@ -11,6 +11,10 @@ from workbook import catalogue, fixes, report, web
 OUTSIDE = re.compile(r"""(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import|\bfetch\(|importScripts""")
 
 
+# Writing all pages takes a while.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the stored notebooks."""
