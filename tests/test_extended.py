@@ -1397,10 +1397,11 @@ class TestPartitions:
                 select inhrelid from pg_inherits join pg_class on pg_class.oid = inhrelid
                 where inhparent = 'public.logs'::regclass and relname ~ '^logs_y' order by relname desc limit 1
             );
+            name text := last::text;
         begin
             execute format('drop table %s', last);
             perform private.ensure_log_partitions();
-            if to_regclass(last::text) is null then
+            if to_regclass(name) is null then
                 raise exception 'the partition was not made again';
             end if;
         end $$"""

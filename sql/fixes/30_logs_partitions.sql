@@ -179,6 +179,7 @@ begin
         from pg_attribute
         where attrelid = 'private.logs'::regclass
             and attnum > 0
+            and not attisdropped
             and attstattarget >= 0
     loop
         execute format('alter table public.logs alter column %I set statistics %s', held.attname, held.attstattarget);
@@ -454,7 +455,7 @@ create function private.drop_old_logs(
 )
 language plpgsql
 set search_path = ''
-set lock_timeout = '20ms'
+set lock_timeout = '5s'
 set timezone = 'UTC'
 as $$
 #variable_conflict use_variable
@@ -519,6 +520,7 @@ begin
 
     -- Dropping a partition locks logs and the tables that it refers to until the job commits, so it comes last and ends within
     -- 200 ms. Where somebody holds one of them for longer than a moment, the job does not queue up in front of everybody else.
+    perform set_config('lock_timeout', '20ms', true);
     for attempt in 1..5 loop
         exit when whole = '{}' or is_dropping;
         begin
