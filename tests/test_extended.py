@@ -1214,6 +1214,7 @@ def unhelpful(state: Trial, error: wb.WorkbookError, number: int) -> str | None:
 TWINS = (
     *on_dropped_column(7, "messages", "timestamp"),
     *on_column(13, "messages", "chat_type", "text", "main"),
+    *on_column(36, "messages", "role", "message_role", "user"),
     *on_view(38, "code"),
     *on_job(32, "delete_old_logs"),
 )
