@@ -16,24 +16,25 @@ declare
         'addresses_to_forget', 'completion_drift', 'job_result', 'logs', 'logs_default', 'repairs', 'timestamp_rules_broken'
     ];
     functions constant text[] := array[
-        'blanks(regclass,name[])', 'calling_user()', 'check_message_chunk()', 'count_completion()', 'count_messages()',
-        'create_log_partition(timestamp with time zone,boolean)', 'create_profile_for_new_user()',
+        'admit_message()', 'admit_or_refuse(messages,boolean,boolean)', 'blanks(regclass,name[])', 'calling_user()',
+        'check_message_chunk()', 'close_sessions()', 'count_completion()', 'count_message(messages,boolean)',
+        'count_waiting()', 'create_log_partition(timestamp with time zone,boolean)', 'create_profile_for_new_user()',
         'delete_sessions(uuid[],timestamp with time zone)', 'dependants(regclass,name,boolean)',
         'drop_foreign_key(regclass,text,text)', 'drop_index(regclass,text,name)', 'drop_old_logs()',
         'drop_policies(regclass,text,regrole,text)', 'drop_triggers(regclass,regprocedure)',
         'duration_in_seconds(timestamp with time zone,timestamp with time zone)', 'ensure_log_partitions()',
         'erase_account(uuid)', 'erase_rows(regclass,name[],text,uuid,uuid[],text)', 'expire_sessions()',
         'find_constraint(regclass,text)', 'forget_addresses()', 'forget_in_logs(text[])',
-        'grant_again(text,text,aclitem[],text)', 'hold_account()', 'increment_message_count()', 'keep_chunk()',
-        'keep_message()', 'keep_profile_email()', 'keep_session_user()', 'lock_reply(uuid)', 'log_partitions()',
-        'move_old_messages(integer,integer)', 'name_constraint(regclass,text,name)',
+        'grant_again(text,text,aclitem[],text)', 'hold_account()', 'increment_message_count()', 'is_called_by_client()',
+        'keep_chunk()', 'keep_message()', 'keep_profile_email()', 'keep_session_user()', 'lock_reply(uuid)',
+        'log_partitions()', 'move_old_messages(integer,integer)', 'name_constraint(regclass,text,name)',
         'next_week_reset(timestamp with time zone)', 'not_referred_to(regclass,text,text)', 'policy_rule(text)',
-        'refuse_client()', 'refuse_truncate()', 'require_account(uuid)', 'require_no_dependants(regclass,name,boolean)',
-        'require_no_other_policy(regclass,text[],name[])', 'require_open_session()', 'require_plain_function(regprocedure)',
-        'require_plain_view(regclass,boolean)', 'reset_weeks(integer)', 'retire_account(uuid,text)', 'retire_profile()',
-        'run_job(text,text,text)', 'run_weekly_reset(integer)', 'set_profile_address(uuid,text,boolean)',
-        'set_session_completion()', 'sync_profile_email()', 'update_updated_at_column()',
-        'week_start(timestamp with time zone)'
+        'refuse_client()', 'refuse_closed(uuid)', 'refuse_truncate()', 'require_account(uuid)',
+        'require_no_dependants(regclass,name,boolean)', 'require_no_other_policy(regclass,text[],name[])',
+        'require_open_session()', 'require_plain_function(regprocedure)', 'require_plain_view(regclass,boolean)',
+        'reset_weeks(integer)', 'retire_account(uuid,text)', 'retire_profile()', 'run_job(text,text,text)',
+        'run_weekly_reset(integer)', 'set_profile_address(uuid,text,boolean)', 'set_session_completion()',
+        'sync_profile_email()', 'update_updated_at_column()', 'week_start(timestamp with time zone)', 'write_counts()'
     ];
     taken text;
 begin

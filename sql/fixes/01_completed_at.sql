@@ -116,12 +116,12 @@ drop function public.calculate_session_duration();
 -- function runs as the owner and could not tell any more.
 create trigger sessions_completion
 before insert or update on public.sessions
-for each row when (not row_security_active('public.sessions')) execute function private.set_session_completion('server');
+for each row when (not row_security_active('public.sessions'::regclass)) execute function private.set_session_completion('server');
 comment on trigger sessions_completion on public.sessions is
 'Sets completed_at and duration_seconds, so that nobody has to (issue 1).';
 create trigger sessions_completion_by_client
 before insert or update on public.sessions
-for each row when (row_security_active('public.sessions')) execute function private.set_session_completion('client');
+for each row when (row_security_active('public.sessions'::regclass)) execute function private.set_session_completion('client');
 comment on trigger sessions_completion_by_client on public.sessions is
 'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
 

@@ -44,12 +44,12 @@ revoke all on function private.require_open_session() from public, anon, authent
 
 create trigger messages_open_session
 before insert on public.messages
-for each row when (not row_security_active('public.messages')) execute function private.require_open_session('server');
+for each row when (not row_security_active('public.messages'::regclass)) execute function private.require_open_session('server');
 comment on trigger messages_open_session on public.messages is
 'A completed session takes no more messages (issue 3).';
 create trigger messages_open_session_for_client
 before insert on public.messages
-for each row when (row_security_active('public.messages')) execute function private.require_open_session('client');
+for each row when (row_security_active('public.messages'::regclass)) execute function private.require_open_session('client');
 comment on trigger messages_open_session_for_client on public.messages is
 'A completed session takes no more messages, and a stranger''s says nothing about itself (issue 3).';
 

@@ -136,7 +136,7 @@ revoke all on function private.check_message_chunk() from public, anon, authenti
 -- Whom the policies bind they refuse, and this must not answer first: it would tell whose session is there, and in what state.
 create trigger message_chunks_check
 before insert on public.message_chunks
-for each row when (not row_security_active('public.message_chunks')) execute function private.check_message_chunk();
+for each row when (not row_security_active('public.message_chunks'::regclass)) execute function private.check_message_chunk();
 comment on trigger message_chunks_check on public.message_chunks is
 'Keeps the fragments of a message together and out of completed sessions (issue 4).';
 
@@ -215,22 +215,33 @@ comment on function public.increment_message_count() is
 -- A second lock behind the privilege: a dump that is restored brings the platform's default grants back. The outermost role
 -- counts, since in here everybody is the owner. Who may do what the service role or the owner may is no client, whatever else
 -- the role is a member of.
-create function private.refuse_client() returns void
+create function private.is_called_by_client() returns boolean
 language plpgsql
 set search_path = ''
 as $$
 declare
     caller constant pg_catalog.name := coalesce(nullif(current_setting('role'), 'none'), session_user);
 begin
-    if (pg_has_role(caller, 'anon', 'usage') or pg_has_role(caller, 'authenticated', 'usage'))
+    return (pg_has_role(caller, 'anon', 'usage') or pg_has_role(caller, 'authenticated', 'usage'))
         and not pg_has_role(caller, 'service_role', 'usage')
         and not pg_has_role(caller, current_user, 'usage')
-        and not exists (select from pg_catalog.pg_roles where rolname = caller and rolbypassrls)
-    then
+        and not exists (select from pg_catalog.pg_roles where rolname = caller and rolbypassrls);
+end;
+$$;
+comment on function private.is_called_by_client() is
+'Whether the outermost role is a client''s, also inside a function of the owner''s (issue 4).';
+revoke all on function private.is_called_by_client() from public, anon, authenticated, service_role;
+
+create function private.refuse_client() returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if private.is_called_by_client() then
         raise exception using
             errcode = 'insufficient_privilege',
             message = 'this function is for the server, and not for its clients',
-            detail = format('role %s', caller),
+            detail = format('role %s', coalesce(nullif(current_setting('role'), 'none'), session_user::pg_catalog.text)),
             hint = 'Call it from the backend, as the service role.';
     end if;
 end;

@@ -63,7 +63,7 @@ comment on trigger sessions_count_inserted on public.sessions is
 'Counts a session that is inserted as completed (issue 9).';
 
 create trigger sessions_count_completed
-after update on public.sessions
+after update of is_completed on public.sessions
 for each row when (new.is_completed and not old.is_completed) execute function private.count_completion();
 comment on trigger sessions_count_completed on public.sessions is
 'Counts a session when it becomes completed (issue 9).';

@@ -20,7 +20,7 @@ set duration_seconds = null
 where duration_seconds < 0;
 
 alter table public.sessions
-    add constraint sessions_duration_non_negative check (duration_seconds is null or duration_seconds >= 0);
+    add constraint sessions_duration_non_negative check (duration_seconds >= 0);
 comment on constraint sessions_duration_non_negative on public.sessions is
 'Holds for rows too that come in with triggers off, such as a restored backup (issue 12).';
 

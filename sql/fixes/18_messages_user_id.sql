@@ -12,8 +12,9 @@ set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.sessions, public.messages, public.message_chunks in access exclusive mode;
 
--- What a composite foreign key points at: a message cannot have another user than its session.
-alter table public.sessions add constraint sessions_id_user_id_key unique (id, user_id);
+-- What a composite foreign key points at: a message cannot have another user than its session. With the user first it also finds
+-- all of a learner's sessions, and nobody takes it for the way to one of them.
+alter table public.sessions add constraint sessions_user_id_id_key unique (user_id, id);
 
 alter table public.messages add column user_id uuid;
 update public.messages

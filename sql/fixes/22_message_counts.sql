@@ -1,7 +1,6 @@
 -- 22 · Hot row updates on sessions from message counts
 -- Locks: messages and sessions, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
 -- Repairs: nothing.
--- Clients: last_activity_at is right to the minute only, in silence; the newest message is the moment to show.
 
 begin;
 
@@ -10,73 +9,24 @@ set local row_security = off;
 set local lock_timeout = '5s';
 lock table public.messages, public.sessions in access exclusive mode;
 
--- One update a statement and session, not one a message; and one that changes no indexed column, so that PostgreSQL
--- can keep it on the page without touching an index (a heap-only tuple). last_activity_at is indexed, for the clean-up
--- of sessions idle for a week: to the minute is close enough for that.
-create function private.count_messages() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    counted pg_catalog.record;
-begin
-    for counted in
-        select
-            session_id,
-            count(*) filter (where chat_type = 'main') as main,
-            count(*) filter (where chat_type = 'helper') as helper,
-            count(*) filter (where chat_type not in ('main', 'helper')) as uncounted
-        from added
-        group by session_id
-    loop
-        if counted.uncounted > 0 then
-            raise exception using
-                errcode = 'check_violation',
-                message = format(
-                    'no counter counts messages of the chat type %s',
-                    (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
-                ),
-                hint = 'Add a counter for the new chat type before the first message of it.';
-        end if;
+-- --- What an update of a session touches ---------------------------------------------------------------------------
 
-        -- One session at a time: its plan is so small that this is faster than one update of all.
-        update public.sessions
-        set message_count_main = message_count_main + counted.main,
-            message_count_helper = message_count_helper + counted.helper,
-            last_activity_at = case
-                when last_activity_at < now() - interval '1 minute' then now()
-                else last_activity_at
-            end
-        where id = counted.session_id;
-    end loop;
-    return null;
-end;
-$$;
-comment on function private.count_messages() is
-'Counts the messages of one statement in their sessions (issue 22), and refuses those that no counter is for (issue 11).';
-revoke all on function private.count_messages() from public, anon, authenticated, service_role;
-
-select private.drop_triggers('public.messages', 'private.increment_message_count()');
-select private.require_plain_function('private.increment_message_count()');
-drop function private.increment_message_count();
-
-create trigger messages_count
-after insert on public.messages
-referencing new table as added
-for each statement execute function private.count_messages();
-comment on trigger messages_count on public.messages is
-'Keeps message_count_main and message_count_helper (issue 22).';
+-- PostgreSQL keeps the new version of a row on its page, without a word to any index (a heap-only tuple), where no indexed
+-- column changes. Each message changes last_activity_at. Only the daily clean-up looks for it, among the open sessions, which
+-- are in an index as well: one for each learner at most.
+select private.drop_index(
+    'public.sessions', 'btree (last_activity_at) WHERE (is_completed = false)', 'idx_sessions_expiration_cleanup'
+);
 
 -- A counter's update need not ask whether the session is completed.
 create or replace trigger sessions_completion
 before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
-for each row when (not row_security_active('public.sessions')) execute function private.set_session_completion('server');
+for each row when (not row_security_active('public.sessions'::regclass)) execute function private.set_session_completion('server');
 comment on trigger sessions_completion on public.sessions is
 'Sets completed_at and duration_seconds, so that nobody has to (issue 1).';
 create or replace trigger sessions_completion_by_client
 before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
-for each row when (row_security_active('public.sessions')) execute function private.set_session_completion('client');
+for each row when (row_security_active('public.sessions'::regclass)) execute function private.set_session_completion('client');
 comment on trigger sessions_completion_by_client on public.sessions is
 'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
 
@@ -86,9 +36,237 @@ begin
     if exists (select from pg_class where oid = 'public.sessions'::regclass and reloptions::text ~ 'fillfactor') then
         raise notice 'sessions has a fillfactor of your own, which stays';
     else
-        alter table public.sessions set (fillfactor = 80);
+        alter table public.sessions set (fillfactor = 70);
     end if;
 end;
 $$;
+
+-- --- One look at the session a message -----------------------------------------------------------------------------
+
+-- Takes the place of require_open_session() and of v1's counter: the update that counts a message is also what locks its
+-- session, asks whether it takes messages, and tells whose it is. An update that waited for somebody asks all of that
+-- again, of the row as it is now. It says nothing where it finds nothing; the reason is looked for then.
+create function private.admit_message() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    is_client constant boolean := tg_argv[0] = 'client';
+    -- Null for a chat that has no counter.
+    main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
+begin
+    update public.sessions
+    set message_count_main = message_count_main + main,
+        message_count_helper = message_count_helper + 1 - main,
+        last_activity_at = now()
+    where id = new.session_id
+        and (not is_client or user_id = private.calling_user())
+        and not is_completed
+        and main is not null
+        -- A row that this transaction has written already would leave one version more for each message of a statement.
+        and updated_at <> now()
+    returning user_id into new.user_id;
+
+    if not found then
+        new.user_id := private.admit_or_refuse(new, is_client, false);
+    elsif not is_client then
+        -- In a statement of its own, which sees what whoever held the lock has done.
+        perform from public.messages where messages.id = new.id
+        union all
+        select from public.message_chunks where message_chunks.message_id = new.id;
+        if found then
+            perform private.admit_or_refuse(new, is_client, true);
+        end if;
+    end if;
+    return new;
+end;
+$$;
+comment on function private.admit_message() is
+'Lets a message into an open session, counts it (issue 22) and sets its user (18), all by one update; where that finds nothing, '
+'admit_or_refuse() says why.';
+revoke all on function private.admit_message() from public, anon, authenticated, service_role;
+
+create function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    session pg_catalog.record;
+    facts pg_catalog.record;
+    main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
+begin
+    -- The lock makes a completion wait for this message, and this message for a completion.
+    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
+    select
+        sessions.user_id,
+        sessions.is_completed,
+        sessions.updated_at = now() as is_in_hand
+    into session
+    from public.sessions
+    where sessions.id = message.session_id
+        and (not is_client or sessions.user_id = private.calling_user())
+    for no key update;
+
+    if not found and not is_client then
+        raise exception using
+            errcode = 'foreign_key_violation',
+            message = 'there is no such session',
+            detail = format('session %s', message.session_id),
+            hint = 'Create the session before its messages.';
+    elsif not found then
+        -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = 'a learner writes into sessions of their own',
+            detail = format('session %s', message.session_id),
+            hint = 'Sign in as the learner whose session it is.';
+    end if;
+
+    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
+    select
+        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
+        exists (select from public.messages as stored where stored.id = message.id) as is_stored
+    into facts;
+
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    if facts.is_streaming
+        and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
+    then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a reply is streaming under this id',
+            detail = format('message %s', message.id),
+            hint = 'Send the message under an id of its own, or without one.';
+    elsif session.is_completed and not facts.is_streaming then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more messages',
+            detail = format('session %s', message.session_id),
+            hint = 'Start a new session.';
+    elsif main is null then
+        raise exception using
+            errcode = 'check_violation',
+            message = format('no counter counts messages of the chat type %s', message.chat_type),
+            hint = 'Add a counter for the new chat type before the first message of it.';
+    end if;
+
+    if facts.is_stored and is_counted then
+        -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
+        update public.sessions
+        set message_count_main = message_count_main - main,
+            message_count_helper = message_count_helper - 1 + main
+        where id = message.session_id;
+    elsif not facts.is_stored and not is_counted then
+        perform private.count_message(message, session.is_in_hand);
+    end if;
+    return session.user_id;
+end;
+$$;
+comment on function private.admit_or_refuse(public.messages, boolean, boolean) is
+'The slow way in: refuses a message for a completed session (issue 3), except a reply that began before (4), or of a chat that has '
+'no counter (11); counts what it lets in, or takes it back where the message is stored already (22). Returns whose session it is.';
+revoke all on function private.admit_or_refuse(public.messages, boolean, boolean) from public, anon, authenticated, service_role;
+
+-- The second and each further message of a statement wait here to be counted together: in a setting, which ends with the
+-- transaction and goes back with a savepoint. A client could write into it by hand, so nothing waits where a client has called,
+-- and nothing that does is counted.
+create function private.count_message(message public.messages, is_in_hand boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    main constant pg_catalog.int4 := (message.chat_type = 'main')::pg_catalog.int4;
+    waiting pg_catalog.jsonb := coalesce(nullif(current_setting('maraum.uncounted', true), ''), '{}');
+    chat constant pg_catalog.text := format('%s %s', message.session_id, main);
+begin
+    if not is_in_hand or private.is_called_by_client() then
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now()
+        where id = message.session_id;
+        return;
+    end if;
+
+    waiting := waiting || jsonb_build_object(chat, coalesce((waiting ->> chat)::pg_catalog.int4, 0) + 1);
+    perform set_config('maraum.uncounted', waiting::pg_catalog.text, true);
+    -- With many sessions in turn, reading and writing the setting would take longer than an update.
+    if length(waiting::pg_catalog.text) > 4000 then
+        perform private.write_counts();
+    end if;
+end;
+$$;
+comment on function private.count_message(public.messages, boolean) is
+'Counts a message in its session, at once or, where this transaction has written the session already, with all others of the '
+'statement (issue 22).';
+revoke all on function private.count_message(public.messages, boolean) from public, anon, authenticated, service_role;
+
+create function private.write_counts() returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform private.refuse_client();
+    update public.sessions
+    set message_count_main = message_count_main + counted.main,
+        message_count_helper = message_count_helper + counted.helper,
+        last_activity_at = now()
+    from (
+        select
+            split_part(chat.key, ' ', 1)::pg_catalog.uuid as session_id,
+            coalesce(sum(chat.value::pg_catalog.int4) filter (where chat.key like '% 1'), 0) as main,
+            coalesce(sum(chat.value::pg_catalog.int4) filter (where chat.key like '% 0'), 0) as helper
+        from jsonb_each_text(current_setting('maraum.uncounted')::pg_catalog.jsonb) as chat
+        group by 1
+    ) as counted
+    where sessions.id = counted.session_id;
+    perform set_config('maraum.uncounted', '', true);
+end;
+$$;
+comment on function private.write_counts() is
+'Counts what count_message() has let wait, one update a session (issue 22).';
+revoke all on function private.write_counts() from public, anon, authenticated, service_role;
+
+create function private.count_waiting() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if current_setting('maraum.uncounted', true) <> '' then
+        perform private.write_counts();
+    end if;
+    return null;
+end;
+$$;
+comment on function private.count_waiting() is
+'Ends a statement of several messages: those that wait to be counted are (issue 22).';
+revoke all on function private.count_waiting() from public, anon, authenticated, service_role;
+
+select private.drop_triggers('public.messages', 'private.increment_message_count()');
+select private.require_plain_function('private.increment_message_count()');
+drop function private.increment_message_count();
+drop trigger messages_open_session on public.messages;
+drop trigger messages_open_session_for_client on public.messages;
+drop function private.require_open_session();
+
+create trigger messages_admit
+before insert on public.messages
+for each row when (not row_security_active('public.messages'::regclass)) execute function private.admit_message('server');
+comment on trigger messages_admit on public.messages is
+'Lets a message into an open session, and counts it there (issues 3 and 22).';
+create trigger messages_admit_for_client
+before insert on public.messages
+for each row when (row_security_active('public.messages'::regclass)) execute function private.admit_message('client');
+comment on trigger messages_admit_for_client on public.messages is
+'Lets a learner''s message into a session of their own, and says nothing of any other (issues 3 and 22).';
+create trigger messages_count
+after insert on public.messages
+for each statement execute function private.count_waiting();
+comment on trigger messages_count on public.messages is
+'Counts the messages of a statement that waited for its end (issue 22).';
 
 commit;

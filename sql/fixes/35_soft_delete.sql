@@ -53,6 +53,8 @@ begin
         and known.email not like '%@duplicate.invalid'
     on conflict do nothing;
 
+    -- First the sessions, then the profile, as a completion goes.
+    perform from public.sessions where sessions.user_id = retire_account.user_id order by sessions.id for no key update;
     update public.profiles
     set deleted_at = now(),
         email = null
@@ -103,6 +105,45 @@ comment on column public.profiles.deleted_at is
 'When the account was deleted. The profile stays, without its address, because sessions and messages refer to it (issue 35).';
 comment on constraint profiles_email_while_living on public.profiles is
 'A living profile has an address, a deleted one has none (issue 35).';
+
+-- A session says itself that its account is gone: a message asks the session only. Completed ones as well, where a reply may stream.
+alter table public.sessions add column closed_at timestamptz;
+comment on column public.sessions.closed_at is
+'When its learner''s account was deleted; the session takes nothing more, and is not completed by that (issue 35).';
+
+create function private.close_sessions() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        -- An older snapshot would not show a session that was started just now.
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = 'an account cannot be deleted at this isolation level',
+            detail = current_setting('transaction_isolation'),
+            hint = 'Use READ COMMITTED, the default.';
+    end if;
+
+    -- Whoever starts a session holds the profile until it is there.
+    perform from public.profiles where profiles.id = new.id for update;
+    update public.sessions
+    set closed_at = new.deleted_at
+    where sessions.user_id = new.id
+        and sessions.closed_at is distinct from new.deleted_at;
+    return null;
+end;
+$$;
+comment on function private.close_sessions() is
+'Closes the sessions of an account that is deleted, and opens those of one that is back (issue 35).';
+revoke all on function private.close_sessions() from public, anon, authenticated, service_role;
+
+create trigger profiles_close_sessions
+after update of deleted_at on public.profiles
+for each row when (new.deleted_at is distinct from old.deleted_at) execute function private.close_sessions();
+comment on trigger profiles_close_sessions on public.profiles is
+'Nothing more is said in a deleted account''s sessions (issue 35).';
 
 -- Auth deletes softly too: it keeps its row, dates it and puts a hash in the address's place. No before-image is kept of these
 -- profiles: the address is what has to go.
@@ -172,40 +213,66 @@ create policy messages_select_own on public.messages
 comment on policy messages_select_own on public.messages is
 'A learner reads their own messages (issue 18), except deleted ones (35). The sub-select is evaluated once a query.';
 
--- Restated from 18: a deleted account takes no more messages. The profile is read after the session is locked, in a
--- statement of its own, so that an erasure which held the session's lock is seen.
-create or replace function private.require_open_session() returns trigger
+-- Restated from 22: a deleted account takes no more messages. Its sessions say so, so nobody has to ask for the profile.
+create or replace function private.admit_message() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    session public.sessions;
     is_client constant boolean := tg_argv[0] = 'client';
-    is_streaming constant boolean := exists (
-        select
-        from public.message_chunks
-        where message_chunks.message_id = new.id
-    );
-    -- Only finalize_message() lands a reply under the id of its fragments.
-    is_finalizing constant boolean := not is_client
-        and coalesce(current_setting('maraum.finalizing', true) = new.id::pg_catalog.text, false);
+    -- Null for a chat that has no counter.
+    main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
 begin
-    if is_streaming and not is_finalizing then
-        raise exception using
-            errcode = 'PT409',
-            message = 'a reply is streaming under this id',
-            detail = format('message %s', new.id),
-            hint = 'Send the message under an id of its own, or without one.';
-    end if;
+    update public.sessions
+    set message_count_main = message_count_main + main,
+        message_count_helper = message_count_helper + 1 - main,
+        last_activity_at = now()
+    where id = new.session_id
+        and (not is_client or user_id = private.calling_user())
+        and not is_completed
+        and closed_at is null
+        and main is not null
+        -- A row that this transaction has written already would leave one version more for each message of a statement.
+        and updated_at <> now()
+    returning user_id into new.user_id;
 
+    if not found then
+        new.user_id := private.admit_or_refuse(new, is_client, false);
+    elsif not is_client then
+        -- In a statement of its own, which sees what whoever held the lock has done.
+        perform from public.messages where messages.id = new.id
+        union all
+        select from public.message_chunks where message_chunks.message_id = new.id;
+        if found then
+            perform private.admit_or_refuse(new, is_client, true);
+        end if;
+    end if;
+    return new;
+end;
+$$;
+
+create or replace function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    session pg_catalog.record;
+    facts pg_catalog.record;
+    main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
+begin
     -- The lock makes a completion wait for this message, and this message for a completion.
     -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
-    select sessions.*
+    select
+        sessions.user_id,
+        sessions.is_completed,
+        sessions.closed_at,
+        sessions.updated_at = now() as is_in_hand
     into session
     from public.sessions
-    where sessions.id = new.session_id
+    where sessions.id = message.session_id
         and (not is_client or sessions.user_id = private.calling_user())
     for no key update;
 
@@ -213,25 +280,63 @@ begin
         raise exception using
             errcode = 'foreign_key_violation',
             message = 'there is no such session',
-            detail = format('session %s', new.session_id),
+            detail = format('session %s', message.session_id),
             hint = 'Create the session before its messages.';
-    elsif session.is_completed and not is_streaming then
+    elsif not found then
+        -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = 'a learner writes into sessions of their own',
+            detail = format('session %s', message.session_id),
+            hint = 'Sign in as the learner whose session it is.';
+    end if;
+
+    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
+    select
+        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
+        exists (select from public.messages as stored where stored.id = message.id) as is_stored
+    into facts;
+
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    if facts.is_streaming
+        and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
+    then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a reply is streaming under this id',
+            detail = format('message %s', message.id),
+            hint = 'Send the message under an id of its own, or without one.';
+    elsif session.closed_at is not null then
+        perform private.refuse_closed(session.user_id);
+    elsif session.is_completed and not facts.is_streaming then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
-            detail = format('session %s', new.session_id),
+            detail = format('session %s', message.session_id),
             hint = 'Start a new session.';
+    elsif main is null then
+        raise exception using
+            errcode = 'check_violation',
+            message = format('no counter counts messages of the chat type %s', message.chat_type),
+            hint = 'Add a counter for the new chat type before the first message of it.';
     end if;
-    perform private.require_account(session.user_id);
 
-    -- Null for a client who names somebody else's session: the policy refuses that.
-    new.user_id := session.user_id;
-    return new;
+    if facts.is_stored and is_counted then
+        -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
+        update public.sessions
+        set message_count_main = message_count_main - main,
+            message_count_helper = message_count_helper - 1 + main
+        where id = message.session_id;
+    elsif not facts.is_stored and not is_counted then
+        perform private.count_message(message, session.is_in_hand);
+    end if;
+    return session.user_id;
 end;
 $$;
-comment on function private.require_open_session() is
-'Refuses a message for a completed session (issue 3), except a reply that began before (4), or for a deleted account (35), '
-'and sets its user (18).';
+comment on function private.admit_or_refuse(public.messages, boolean, boolean) is
+'The slow way in: refuses a message for a completed session (issue 3), except a reply that began before (4), of a chat that has no '
+'counter (11), or for a deleted account (35); counts what it lets in, or takes it back where the message is stored already (22). '
+'Returns whose session it is.';
 
 -- Sessions too, and before their foreign key gets to it: the profile is held from here on, so an erasure waits for
 -- whatever the same statement goes on to write.
@@ -257,14 +362,30 @@ revoke all on function private.hold_account() from public, anon, authenticated, 
 
 create trigger sessions_hold_account
 before insert on public.sessions
-for each row when (not row_security_active('public.sessions')) execute function private.hold_account('server');
+for each row when (not row_security_active('public.sessions'::regclass)) execute function private.hold_account('server');
 comment on trigger sessions_hold_account on public.sessions is
 'A deleted account starts no sessions (issue 35).';
 create trigger sessions_hold_account_of_client
 before insert on public.sessions
-for each row when (row_security_active('public.sessions')) execute function private.hold_account('client');
+for each row when (row_security_active('public.sessions'::regclass)) execute function private.hold_account('client');
 comment on trigger sessions_hold_account_of_client on public.sessions is
 'A deleted account starts no sessions, and a stranger''s says nothing about itself (issue 35).';
+
+create function private.refuse_closed(user_id uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception using
+        errcode = 'insufficient_privilege',
+        message = 'the account is deleted and takes nothing more',
+        detail = format('user %s', refuse_closed.user_id),
+        hint = 'Sign the learner out.';
+end;
+$$;
+comment on function private.refuse_closed(uuid) is
+'Raises: the account is deleted (issue 35).';
+revoke all on function private.refuse_closed(uuid) from public, anon, authenticated, service_role;
 
 create function private.require_account(user_id uuid) returns void
 language plpgsql
@@ -272,11 +393,7 @@ set search_path = ''
 as $$
 begin
     if exists (select from public.profiles where profiles.id = require_account.user_id and profiles.deleted_at is not null) then
-        raise exception using
-            errcode = 'insufficient_privilege',
-            message = 'the account is deleted and takes nothing more',
-            detail = format('user %s', require_account.user_id),
-            hint = 'Sign the learner out.';
+        perform private.refuse_closed(require_account.user_id);
     end if;
 end;
 $$;
@@ -342,8 +459,9 @@ begin
             message = 'the session is completed and takes no more replies',
             detail = format('session %s', new.session_id),
             hint = 'Start a new session.';
+    elsif session.closed_at is not null then
+        perform private.refuse_closed(session.user_id);
     end if;
-    perform private.require_account(session.user_id);
 
     new.user_id := session.user_id;
     return new;
@@ -541,7 +659,7 @@ declare
     of_profiles constant pg_catalog.text[] := '{id,email,completed_scenario_count,current_week_completion_count,week_reset_date,'
         'created_at,updated_at,deleted_at}';
     of_sessions constant pg_catalog.text[] := '{id,user_id,scenario_id,is_completed,started_at,last_activity_at,last_message_at,'
-        'completed_at,message_count_main,message_count_helper,duration_seconds,created_at,updated_at}';
+        'completed_at,closed_at,message_count_main,message_count_helper,duration_seconds,created_at,updated_at}';
     of_messages constant pg_catalog.text[] := '{id,session_id,user_id,role,chat_type,content,client_message_id,timestamp,sent_at,'
         'created_at,deleted_at,deleted_reason}';
     reply pg_catalog.uuid;

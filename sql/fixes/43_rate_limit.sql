@@ -14,65 +14,201 @@ alter table public.sessions add column last_message_at timestamptz;
 comment on column public.sessions.last_message_at is
 'When the learner''s last message arrived, by the server''s clock; the next one may follow half a second later (issue 43).';
 
--- Restated from 22. The limit is kept where the messages are counted: one update serves both, after the rows are in. A
--- retry that ON CONFLICT skipped is no row of the statement, so it is neither counted nor limited (issue 46). The guard
--- of issue 3 has locked the session before, so of two messages at once the second sees the first.
-create or replace function private.count_messages() returns trigger
+-- Restated from 35. The limit is kept where the messages are counted, when the row is locked: of two messages at once the second
+-- sees the first. Whoever was silent for a second need not be asked for half of one. A retry that ON CONFLICT skips is neither
+-- counted nor limited (issue 46).
+create or replace function private.admit_message() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_variable
 declare
-    counted pg_catalog.record;
+    is_client constant boolean := tg_argv[0] = 'client';
+    -- Null for a chat that has no counter.
+    main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
 begin
-    for counted in
-        select
-            session_id,
-            count(*) filter (where chat_type = 'main') as main,
-            count(*) filter (where chat_type = 'helper') as helper,
-            count(*) filter (where role = 'user') as by_user,
-            count(*) filter (where chat_type not in ('main', 'helper')) as uncounted
-        from added
-        group by session_id
-    loop
-        if counted.uncounted > 0 then
-            raise exception using
-                errcode = 'check_violation',
-                message = format(
-                    'no counter counts messages of the chat type %s',
-                    (select min(chat_type::pg_catalog.text) from added where chat_type not in ('main', 'helper'))
-                ),
-                hint = 'Add a counter for the new chat type before the first message of it.';
-        end if;
-
+    if is_client or new.role = 'user' then
         update public.sessions
-        set message_count_main = message_count_main + counted.main,
-            message_count_helper = message_count_helper + counted.helper,
-            last_activity_at = case
-                when last_activity_at < now() - interval '1 minute' then now()
-                else last_activity_at
-            end,
-            last_message_at = case when counted.by_user > 0 then clock_timestamp() else last_message_at end
-        where id = counted.session_id
-            and case counted.by_user
-                when 0 then true
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now(),
+            last_message_at = clock_timestamp()
+        where id = new.session_id
+            and (not is_client or user_id = private.calling_user())
+            and not is_completed
+            and closed_at is null
+            and main is not null
+            and (last_message_at is null or last_message_at < now() - interval '1 second')
+            -- A row that this transaction has written already would leave one version more for each message of a statement.
+            and updated_at <> now()
+        returning user_id into new.user_id;
+    else
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now()
+        where id = new.session_id
+            and not is_completed
+            and closed_at is null
+            and main is not null
+            and updated_at <> now()
+        returning user_id into new.user_id;
+    end if;
+
+    if not found then
+        new.user_id := private.admit_or_refuse(new, is_client, false);
+    elsif not is_client then
+        -- In a statement of its own, which sees what whoever held the lock has done.
+        perform from public.messages where messages.id = new.id
+        union all
+        select from public.message_chunks where message_chunks.message_id = new.id;
+        if found then
+            perform private.admit_or_refuse(new, is_client, true);
+        end if;
+    end if;
+    return new;
+end;
+$$;
+comment on function private.admit_message() is
+'Lets a message into an open session, counts it (issue 22), keeps the pause between two of a learner''s (43) and sets its user (18), '
+'all by one update; where that finds nothing, admit_or_refuse() says why.';
+
+-- Restated from 22.
+create or replace function private.count_message(message public.messages, is_in_hand boolean) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    main constant pg_catalog.int4 := (message.chat_type = 'main')::pg_catalog.int4;
+    waiting pg_catalog.jsonb := coalesce(nullif(current_setting('maraum.uncounted', true), ''), '{}');
+    chat constant pg_catalog.text := format('%s %s', message.session_id, main);
+begin
+    if message.role = 'user' or not is_in_hand or private.is_called_by_client() then
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now(),
+            last_message_at = case when message.role = 'user' then clock_timestamp() else last_message_at end
+        where id = message.session_id
+            and (
+                message.role <> 'user'
                 -- A clock that was set back must not lock anybody out: a last message in the future does not count.
-                when 1 then (clock_timestamp() - last_message_at between interval '0' and interval '499.999 milliseconds') is not true
-                else false
-            end;
+                or (clock_timestamp() - last_message_at between interval '0' and interval '499.999 milliseconds') is not true
+            );
         if not found then
             raise exception using
                 errcode = 'PT429',
                 message = 'a learner''s messages come too fast',
-                detail = format('session %s', counted.session_id),
+                detail = format('session %s', message.session_id),
                 hint = 'Send one message at a time, half a second apart; none of this request was stored.';
         end if;
-    end loop;
-    return null;
+        return;
+    end if;
+
+    waiting := waiting || jsonb_build_object(chat, coalesce((waiting ->> chat)::pg_catalog.int4, 0) + 1);
+    perform set_config('maraum.uncounted', waiting::pg_catalog.text, true);
+    -- With many sessions in turn, reading and writing the setting would take longer than an update.
+    if length(waiting::pg_catalog.text) > 4000 then
+        perform private.write_counts();
+    end if;
 end;
 $$;
-comment on function private.count_messages() is
-'Counts the messages of one statement in their sessions (issue 22), and refuses those that no counter is for (11) or that come '
-'too fast (43).';
+comment on function private.count_message(public.messages, boolean) is
+'Counts a message in its session, at once or, where this transaction has written the session already, with all others of the '
+'statement (issue 22); refuses a learner''s that come too fast (43).';
+
+-- Restated from 35: what is taken back was let in after a pause, so another may follow at once.
+create or replace function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    session pg_catalog.record;
+    facts pg_catalog.record;
+    main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
+begin
+    -- The lock makes a completion wait for this message, and this message for a completion.
+    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
+    select
+        sessions.user_id,
+        sessions.is_completed,
+        sessions.closed_at,
+        sessions.updated_at = now() as is_in_hand
+    into session
+    from public.sessions
+    where sessions.id = message.session_id
+        and (not is_client or sessions.user_id = private.calling_user())
+    for no key update;
+
+    if not found and not is_client then
+        raise exception using
+            errcode = 'foreign_key_violation',
+            message = 'there is no such session',
+            detail = format('session %s', message.session_id),
+            hint = 'Create the session before its messages.';
+    elsif not found then
+        -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = 'a learner writes into sessions of their own',
+            detail = format('session %s', message.session_id),
+            hint = 'Sign in as the learner whose session it is.';
+    end if;
+
+    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
+    select
+        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
+        exists (select from public.messages as stored where stored.id = message.id) as is_stored
+    into facts;
+
+    -- Only finalize_message() lands a reply under the id of its fragments.
+    if facts.is_streaming
+        and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
+    then
+        raise exception using
+            errcode = 'PT409',
+            message = 'a reply is streaming under this id',
+            detail = format('message %s', message.id),
+            hint = 'Send the message under an id of its own, or without one.';
+    elsif session.closed_at is not null then
+        perform private.refuse_closed(session.user_id);
+    elsif session.is_completed and not facts.is_streaming then
+        raise exception using
+            errcode = 'PT409',
+            message = 'the session is completed and takes no more messages',
+            detail = format('session %s', message.session_id),
+            hint = 'Start a new session.';
+    elsif main is null then
+        raise exception using
+            errcode = 'check_violation',
+            message = format('no counter counts messages of the chat type %s', message.chat_type),
+            hint = 'Add a counter for the new chat type before the first message of it.';
+    end if;
+
+    if facts.is_stored and is_counted then
+        -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
+        update public.sessions
+        set message_count_main = message_count_main - main,
+            message_count_helper = message_count_helper - 1 + main,
+            last_message_at = case
+                when message.role = 'user' then (
+                    select stored.sent_at
+                    from public.messages as stored
+                    where stored.session_id = message.session_id
+                        and stored.role = 'user'
+                    order by stored.sent_at desc
+                    limit 1
+                )
+                else last_message_at
+            end
+        where id = message.session_id;
+    elsif not facts.is_stored and not is_counted then
+        perform private.count_message(message, session.is_in_hand);
+    end if;
+    return session.user_id;
+end;
+$$;
 
 commit;

@@ -21,26 +21,94 @@ comment on constraint messages_client_message_id_unique on public.messages is
 alter table public.messages_archive add column client_message_id uuid;
 comment on column public.messages_archive.client_message_id is 'As in messages.';
 
--- Restated from 35: it runs before ON CONFLICT has a say, so a retry passes here too. Its message was stored before the
--- session was completed, so a retry may come after that: it writes nothing. A key under which something else is stored
--- is a mistake of the sender's, which ON CONFLICT would hide.
-create or replace function private.require_open_session() returns trigger
+-- Restated from 43: what runs before an insert runs before ON CONFLICT has a say, so a retry passes here too, and is not counted. Its
+-- message was stored before the session was completed, so a retry may come after that: it writes nothing. A key under which
+-- something else is stored is a mistake of the sender's, which ON CONFLICT would hide.
+create or replace function private.admit_message() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 #variable_conflict use_variable
 declare
-    session pg_catalog.record;
     is_client constant boolean := tg_argv[0] = 'client';
+    -- Null for a chat that has no counter.
+    main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
+    is_known boolean := false;
+begin
+    if is_client or new.role = 'user' then
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now(),
+            last_message_at = clock_timestamp()
+        where id = new.session_id
+            and (not is_client or user_id = private.calling_user())
+            and not is_completed
+            and closed_at is null
+            and main is not null
+            and (last_message_at is null or last_message_at < now() - interval '1 second')
+            -- A row that this transaction has written already would leave one version more for each message of a statement.
+            and updated_at <> now()
+        returning user_id into new.user_id;
+    else
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now()
+        where id = new.session_id
+            and not is_completed
+            and closed_at is null
+            and main is not null
+            and updated_at <> now()
+        returning user_id into new.user_id;
+    end if;
+
+    if not found then
+        new.user_id := private.admit_or_refuse(new, is_client, false);
+        return new;
+    end if;
+
+    -- Each in a statement of its own, which sees what whoever held the lock has done. A learner names no ids.
+    if new.client_message_id is not null then
+        perform from public.messages
+        where messages.session_id = new.session_id
+            and messages.client_message_id = new.client_message_id;
+        is_known := found;
+    end if;
+    if not is_client and not is_known then
+        perform from public.messages where messages.id = new.id
+        union all
+        select from public.message_chunks where message_chunks.message_id = new.id;
+        is_known := found;
+    end if;
+    if is_known then
+        perform private.admit_or_refuse(new, is_client, true);
+    end if;
+    return new;
+end;
+$$;
+
+create or replace function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+    session pg_catalog.record;
     facts pg_catalog.record;
+    main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
 begin
     -- The lock makes a completion wait for this message, and this message for a completion.
     -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
-    select sessions.user_id, sessions.is_completed
+    select
+        sessions.user_id,
+        sessions.is_completed,
+        sessions.closed_at,
+        sessions.updated_at = now() as is_in_hand
     into session
     from public.sessions
-    where sessions.id = new.session_id
+    where sessions.id = message.session_id
         and (not is_client or sessions.user_id = private.calling_user())
     for no key update;
 
@@ -48,74 +116,89 @@ begin
         raise exception using
             errcode = 'foreign_key_violation',
             message = 'there is no such session',
-            detail = format('session %s', new.session_id),
+            detail = format('session %s', message.session_id),
             hint = 'Create the session before its messages.';
     elsif not found then
         -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
         raise exception using
             errcode = 'insufficient_privilege',
             message = 'a learner writes into sessions of their own',
-            detail = format('session %s', new.session_id),
+            detail = format('session %s', message.session_id),
             hint = 'Sign in as the learner whose session it is.';
     end if;
 
     -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
     select
-        exists (
-            select
-            from public.message_chunks
-            where message_chunks.message_id = new.id
-        ) as is_streaming,
-        exists (
-            select
-            from public.profiles
-            where profiles.id = session.user_id
-                and profiles.deleted_at is not null
-        ) as is_deleted,
+        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
         -- Of what is stored under one of its two keys: whether it is the same message. Null where nothing is.
         (
             select bool_and(
                 (stored.session_id, stored.role, stored.chat_type, stored.content)
-                = (new.session_id, new.role, new.chat_type, new.content)
+                = (message.session_id, message.role, message.chat_type, message.content)
             )
             from public.messages as stored
-            where stored.id = new.id
-                or (stored.session_id = new.session_id and stored.client_message_id = new.client_message_id)
+            where stored.id = message.id
+                or (stored.session_id = message.session_id and stored.client_message_id = message.client_message_id)
         ) as is_retry
     into facts;
 
     -- Only finalize_message() lands a reply under the id of its fragments.
     if facts.is_streaming
-        and (is_client or current_setting('maraum.finalizing', true) is distinct from new.id::pg_catalog.text)
+        and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
     then
         raise exception using
             errcode = 'PT409',
             message = 'a reply is streaming under this id',
-            detail = format('message %s', new.id),
+            detail = format('message %s', message.id),
             hint = 'Send the message under an id of its own, or without one.';
-    elsif facts.is_deleted then
-        perform private.require_account(session.user_id);
+    elsif session.closed_at is not null then
+        perform private.refuse_closed(session.user_id);
     elsif not facts.is_retry then
         raise exception using
             errcode = 'PT409',
             message = 'another message is stored under this id',
-            detail = format('message %s', coalesce(new.client_message_id, new.id)),
+            detail = format('message %s', coalesce(message.client_message_id, message.id)),
             hint = 'Send it under an id of its own; only a retry of the same message may say the same id.';
     elsif session.is_completed and not facts.is_streaming and facts.is_retry is null then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
-            detail = format('session %s', new.session_id),
+            detail = format('session %s', message.session_id),
             hint = 'Start a new session.';
+    elsif main is null then
+        raise exception using
+            errcode = 'check_violation',
+            message = format('no counter counts messages of the chat type %s', message.chat_type),
+            hint = 'Add a counter for the new chat type before the first message of it.';
     end if;
 
-    new.user_id := session.user_id;
-    return new;
+    if facts.is_retry and is_counted then
+        -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
+        update public.sessions
+        set message_count_main = message_count_main - main,
+            message_count_helper = message_count_helper - 1 + main,
+            last_message_at = case
+                when message.role = 'user' then (
+                    select stored.sent_at
+                    from public.messages as stored
+                    where stored.session_id = message.session_id
+                        and stored.role = 'user'
+                    order by stored.sent_at desc
+                    limit 1
+                )
+                else last_message_at
+            end
+        where id = message.session_id;
+    elsif facts.is_retry is null and not is_counted then
+        perform private.count_message(message, session.is_in_hand);
+    end if;
+    return session.user_id;
 end;
 $$;
-comment on function private.require_open_session() is
-'Refuses a message for a completed session (issue 3), except a reply that began before (4) and a retry (46), or for a deleted '
-'account (35), and sets its user (18).';
+comment on function private.admit_or_refuse(public.messages, boolean, boolean) is
+'The slow way in: refuses a message for a completed session (issue 3), except a reply that began before (4) and a retry (46), of a '
+'chat that has no counter (11), or for a deleted account (35); counts what it lets in, or takes it back where the message is stored '
+'already (22). Returns whose session it is.';
 
 -- Restated from 35: a fragment that is sent again, too.
 create or replace function private.check_message_chunk() returns trigger
@@ -183,8 +266,9 @@ begin
             message = 'the session is completed and takes no more replies',
             detail = format('session %s', new.session_id),
             hint = 'Start a new session.';
+    elsif session.closed_at is not null then
+        perform private.refuse_closed(session.user_id);
     end if;
-    perform private.require_account(session.user_id);
 
     new.user_id := session.user_id;
     return new;
