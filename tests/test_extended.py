@@ -1596,8 +1596,8 @@ class TestSchemaPrivate:
             ("run_weekly_reset", "create procedure private.run_weekly_reset(integer) language sql as 'select 1'"),
             ("run_job", "create function private.run_job(text, text, text) returns text language sql as 'select $1'"),
             (
-                "count_messages",
-                "create function private.count_messages() returns trigger language plpgsql as 'begin return new; end'",
+                "admit_message",
+                "create function private.admit_message() returns trigger language plpgsql as 'begin return new; end'",
             ),
             ("repairs_pkey", "create table private.own (id integer constraint repairs_pkey primary key)"),
             ("repairs", "create sequence private.repairs"),

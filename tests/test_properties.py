@@ -614,11 +614,11 @@ FIRST_FAILURE = settings(REPEATABLE, max_examples=60, phases=[Phase.generate], r
 WITHOUT = "do $$ begin execute replace(pg_get_functiondef('private.{}()'::regprocedure), '{}', '{}'); end $$"
 MUTATIONS = {
     "messages in completed sessions": (
-        WITHOUT.format("require_open_session", "session.is_completed", "false"),
+        WITHOUT.format("admit_message", "not is_completed", "true"),
         "a message came after completion",
     ),
     "no rate limit": (
-        WITHOUT.format("count_messages", "499.999 milliseconds", "0 milliseconds"),
+        WITHOUT.format("admit_message", "1 second", "-1 hour"),
         "two messages came within",
     ),
     "messages that change": ("drop trigger messages_immutable on messages", "a message was (rewritten|changed)"),

@@ -1,4 +1,4 @@
-"""The review's 46 issues and the seven beyond, read from data/: every list and count of them comes from here."""
+"""The review's 46 issues and those beyond it, read from data/: every list and count of them comes from here."""
 
 import csv
 from dataclasses import dataclass

@@ -879,3 +879,17 @@ def grants_too_wide(database: Database) -> str | None:
     except _Undo:
         pass
     return "a table made tomorrow is open to clients" if is_open else None
+
+
+@check(54)
+def keys_out_of_order(database: Database) -> str | None:
+    """Write twenty messages and twenty logs one after the other: their keys must come in the same order."""
+    message = _MESSAGE.replace("'user'", f"'{_assistant(database)}'") + " returning id"
+    log = "insert into public.logs (level, event_type) values ('debug', 'user_logout') returning id"
+    for what, insert in (("messages", message), ("logs", log)):
+        keys = [str(database.value(insert, SERVICE)) for _ in range(20)]
+        between = sum(key < max(keys[:place]) for place, key in enumerate(keys) if place)
+        if between:
+            # How many it is depends on chance.
+            return f"the keys of {what} go between older ones"
+    return None

@@ -45,7 +45,7 @@ where sessions.id = counted.id;
 alter table public.sessions
     -- Null passes a check, and each word of one is read again for every row that is written.
     add constraint sessions_completed_after_started check (completed_at >= started_at),
-    add constraint sessions_message_counts_non_negative check (message_count_main >= 0 and message_count_helper >= 0);
+    add constraint sessions_message_counts_non_negative check (least(message_count_main, message_count_helper) >= 0);
 comment on constraint sessions_completed_after_started on public.sessions is
 'No session ends before it starts (issue 8).';
 comment on constraint sessions_message_counts_non_negative on public.sessions is

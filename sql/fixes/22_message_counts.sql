@@ -14,9 +14,9 @@ lock table public.messages, public.sessions in access exclusive mode;
 -- PostgreSQL keeps the new version of a row on its page, without a word to any index (a heap-only tuple), where no indexed
 -- column changes. Each message changes last_activity_at. Only the daily clean-up looks for it, among the open sessions, which
 -- are in an index as well: one for each learner at most.
-select private.drop_index(
-    'public.sessions', 'btree (last_activity_at) WHERE (is_completed = false)', 'idx_sessions_expiration_cleanup'
-);
+select
+    private.drop_index('public.sessions', 'btree (last_activity_at) WHERE ' || condition, 'idx_sessions_expiration_cleanup')
+from (values ('(is_completed = false)'), ('(NOT is_completed)')) as spelled (condition);
 
 -- A counter's update need not ask whether the session is completed.
 create or replace trigger sessions_completion
@@ -50,34 +50,54 @@ create function private.admit_message() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+-- A plan that was made while a table was small is kept when it is not.
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
     is_client constant boolean := tg_argv[0] = 'client';
     -- Null for a chat that has no counter.
     main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
+    is_one_of_many boolean := false;
 begin
-    update public.sessions
-    set message_count_main = message_count_main + main,
-        message_count_helper = message_count_helper + 1 - main,
-        last_activity_at = now()
-    where id = new.session_id
-        and (not is_client or user_id = private.calling_user())
-        and not is_completed
-        and main is not null
-        -- A row that this transaction has written already would leave one version more for each message of a statement.
-        and updated_at <> now()
-    returning user_id into new.user_id;
+    if current_setting('maraum.uncounted', true) <> '' and not is_client then
+        -- Where others wait to be counted and this transaction has written the session already, this one may wait as well.
+        select sessions.user_id
+        into new.user_id
+        from public.sessions
+        where id = new.session_id
+            and not is_completed
+            and main is not null
+            and updated_at = now()
+            and xmin = pg_current_xact_id()::pg_catalog.xid;
+        is_one_of_many := found;
+    end if;
+
+    if not is_one_of_many then
+        update public.sessions
+        set message_count_main = message_count_main + main,
+            message_count_helper = message_count_helper + 1 - main,
+            last_activity_at = now()
+        where id = new.session_id
+            and (not is_client or user_id = private.calling_user())
+            and not is_completed
+            and main is not null
+            -- A row that this transaction has written already would leave one version more for each message of a statement.
+            and updated_at <> now()
+        returning user_id into new.user_id;
+    end if;
 
     if not found then
         new.user_id := private.admit_or_refuse(new, is_client, false);
-    elsif not is_client then
+    else
         -- In a statement of its own, which sees what whoever held the lock has done.
         perform from public.messages where messages.id = new.id
         union all
         select from public.message_chunks where message_chunks.message_id = new.id;
         if found then
-            perform private.admit_or_refuse(new, is_client, true);
+            perform private.admit_or_refuse(new, is_client, not is_one_of_many);
+        elsif is_one_of_many then
+            perform private.count_message(new, true);
         end if;
     end if;
     return new;
@@ -91,32 +111,40 @@ revoke all on function private.admit_message() from public, anon, authenticated,
 create function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
 language plpgsql
 set search_path = ''
+-- A plan that was made while a table was small is kept when it is not.
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
     session pg_catalog.record;
-    facts pg_catalog.record;
     main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
 begin
-    -- The lock makes a completion wait for this message, and this message for a completion.
-    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
-    select
-        sessions.user_id,
-        sessions.is_completed,
-        sessions.updated_at = now() as is_in_hand
-    into session
-    from public.sessions
-    where sessions.id = message.session_id
-        and (not is_client or sessions.user_id = private.calling_user())
-    for no key update;
+    -- The lock makes a completion wait for this message, and this message for a completion. FOR SHARE would let two writers in, who
+    -- then deadlock in the counter's update. A statement does not see what was committed while it waited, so it comes twice: the
+    -- second one knows what whoever held the lock has done. Where this transaction has written the row, it holds it already.
+    for look in 1..2 loop
+        select
+            sessions.user_id,
+            sessions.is_completed,
+            sessions.updated_at = now() as is_in_hand,
+            sessions.xmin = pg_current_xact_id()::pg_catalog.xid as is_held,
+            exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
+            exists (select from public.messages as stored where stored.id = message.id) as is_stored
+        into session
+        from public.sessions
+        where sessions.id = message.session_id
+            and (not is_client or sessions.user_id = private.calling_user())
+        for no key update;
+        exit when not found or session.is_held;
+    end loop;
 
-    if not found and not is_client then
+    if session.user_id is null and not is_client then
         raise exception using
             errcode = 'foreign_key_violation',
             message = 'there is no such session',
             detail = format('session %s', message.session_id),
             hint = 'Create the session before its messages.';
-    elsif not found then
+    elsif session.user_id is null then
         -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
         raise exception using
             errcode = 'insufficient_privilege',
@@ -125,14 +153,8 @@ begin
             hint = 'Sign in as the learner whose session it is.';
     end if;
 
-    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
-    select
-        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
-        exists (select from public.messages as stored where stored.id = message.id) as is_stored
-    into facts;
-
     -- Only finalize_message() lands a reply under the id of its fragments.
-    if facts.is_streaming
+    if session.is_streaming
         and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
     then
         raise exception using
@@ -140,7 +162,7 @@ begin
             message = 'a reply is streaming under this id',
             detail = format('message %s', message.id),
             hint = 'Send the message under an id of its own, or without one.';
-    elsif session.is_completed and not facts.is_streaming then
+    elsif session.is_completed and not session.is_streaming then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
@@ -153,13 +175,13 @@ begin
             hint = 'Add a counter for the new chat type before the first message of it.';
     end if;
 
-    if facts.is_stored and is_counted then
+    if session.is_stored and is_counted then
         -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
         update public.sessions
         set message_count_main = message_count_main - main,
             message_count_helper = message_count_helper - 1 + main
         where id = message.session_id;
-    elsif not facts.is_stored and not is_counted then
+    elsif not session.is_stored and not is_counted then
         perform private.count_message(message, session.is_in_hand);
     end if;
     return session.user_id;
@@ -179,8 +201,9 @@ set search_path = ''
 as $$
 declare
     main constant pg_catalog.int4 := (message.chat_type = 'main')::pg_catalog.int4;
-    waiting pg_catalog.jsonb := coalesce(nullif(current_setting('maraum.uncounted', true), ''), '{}');
-    chat constant pg_catalog.text := format('%s %s', message.session_id, main);
+    waiting constant pg_catalog.text := coalesce(current_setting('maraum.uncounted', true), '');
+    chat constant pg_catalog.text := concat(message.session_id, ' ', main, ' ');
+    newest constant pg_catalog.text := split_part(waiting, ',', 1);
 begin
     if not is_in_hand or private.is_called_by_client() then
         update public.sessions
@@ -191,10 +214,18 @@ begin
         return;
     end if;
 
-    waiting := waiting || jsonb_build_object(chat, coalesce((waiting ->> chat)::pg_catalog.int4, 0) + 1);
-    perform set_config('maraum.uncounted', waiting::pg_catalog.text, true);
-    -- With many sessions in turn, reading and writing the setting would take longer than an update.
-    if length(waiting::pg_catalog.text) > 4000 then
+    -- Of a session's messages that come in a row, one note is kept.
+    perform set_config(
+        'maraum.uncounted',
+        case
+            when starts_with(newest, chat)
+                then concat(chat, split_part(newest, ' ', 3)::pg_catalog.int4 + 1, substr(waiting, length(newest) + 1))
+            else concat(chat, '1,', waiting)
+        end,
+        true
+    );
+    if octet_length(waiting) > 4000 then
+        -- With many sessions in turn the notes would take longer than an update.
         perform private.write_counts();
     end if;
 end;
@@ -216,10 +247,11 @@ begin
         last_activity_at = now()
     from (
         select
-            split_part(chat.key, ' ', 1)::pg_catalog.uuid as session_id,
-            coalesce(sum(chat.value::pg_catalog.int4) filter (where chat.key like '% 1'), 0) as main,
-            coalesce(sum(chat.value::pg_catalog.int4) filter (where chat.key like '% 0'), 0) as helper
-        from jsonb_each_text(current_setting('maraum.uncounted')::pg_catalog.jsonb) as chat
+            note[1]::pg_catalog.uuid as session_id,
+            coalesce(sum(note[3]::pg_catalog.int4) filter (where note[2] = '1'), 0) as main,
+            coalesce(sum(note[3]::pg_catalog.int4) filter (where note[2] = '0'), 0) as helper
+        from string_to_table(trim(trailing ',' from current_setting('maraum.uncounted')), ',') as written
+        cross join lateral string_to_array(written, ' ') as note
         group by 1
     ) as counted
     where sessions.id = counted.session_id;

@@ -42,7 +42,8 @@ comment on column public.profiles.week_reset_date is
 'When the learner''s week ends, a Monday 00:00 UTC (issue 2). A moment, in spite of its name (issue 39).';
 comment on column public.scenarios.created_at is 'When the scenario was added.';
 comment on column public.sessions.last_activity_at is
-'When something last happened in the session, to the minute (issue 22). Sessions idle for a week expire by it.';
+'When something last happened in the session. Sessions idle for a week expire by it; no index has it, so a message touches none '
+'(issue 22).';
 comment on column public.sessions.completed_at is 'When the session was completed, by the server''s clock (issue 1).';
 comment on column public.sessions.updated_at is 'When the session was last changed.';
 

@@ -28,15 +28,34 @@ create or replace function private.admit_message() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+-- A plan that was made while a table was small is kept when it is not.
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
     is_client constant boolean := tg_argv[0] = 'client';
     -- Null for a chat that has no counter.
     main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
-    is_known boolean := false;
+    is_one_of_many boolean := false;
 begin
-    if is_client or new.role = 'user' then
+    if current_setting('maraum.uncounted', true) <> '' and not is_client then
+        -- Where others wait to be counted and this transaction has written the session already, this one may wait as well.
+        select sessions.user_id
+        into new.user_id
+        from public.sessions
+        where id = new.session_id
+            and not is_completed
+            and closed_at is null
+            and main is not null
+            and new.role <> 'user'
+            and updated_at = now()
+            and xmin = pg_current_xact_id()::pg_catalog.xid;
+        is_one_of_many := found;
+    end if;
+
+    if is_one_of_many then
+        null;
+    elsif is_client or new.role = 'user' then
         update public.sessions
         set message_count_main = message_count_main + main,
             message_count_helper = message_count_helper + 1 - main,
@@ -69,21 +88,24 @@ begin
         return new;
     end if;
 
-    -- Each in a statement of its own, which sees what whoever held the lock has done. A learner names no ids.
-    if new.client_message_id is not null then
-        perform from public.messages
-        where messages.session_id = new.session_id
-            and messages.client_message_id = new.client_message_id;
-        is_known := found;
-    end if;
-    if not is_client and not is_known then
+    -- In a statement of its own, which sees what whoever held the lock has done.
+    if new.client_message_id is null then
         perform from public.messages where messages.id = new.id
         union all
         select from public.message_chunks where message_chunks.message_id = new.id;
-        is_known := found;
+    else
+        perform from public.messages
+        where messages.session_id = new.session_id
+            and messages.client_message_id = new.client_message_id
+        union all
+        select from public.messages where messages.id = new.id
+        union all
+        select from public.message_chunks where message_chunks.message_id = new.id;
     end if;
-    if is_known then
-        perform private.admit_or_refuse(new, is_client, true);
+    if found then
+        perform private.admit_or_refuse(new, is_client, not is_one_of_many);
+    elsif is_one_of_many then
+        perform private.count_message(new, true);
     end if;
     return new;
 end;
@@ -92,33 +114,50 @@ $$;
 create or replace function private.admit_or_refuse(message public.messages, is_client boolean, is_counted boolean) returns uuid
 language plpgsql
 set search_path = ''
+-- A plan that was made while a table was small is kept when it is not.
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
     session pg_catalog.record;
-    facts pg_catalog.record;
     main constant pg_catalog.int4 := case message.chat_type when 'main' then 1 when 'helper' then 0 end;
 begin
-    -- The lock makes a completion wait for this message, and this message for a completion.
-    -- FOR SHARE would let two writers in, who then deadlock in the counter's update.
-    select
-        sessions.user_id,
-        sessions.is_completed,
-        sessions.closed_at,
-        sessions.updated_at = now() as is_in_hand
-    into session
-    from public.sessions
-    where sessions.id = message.session_id
-        and (not is_client or sessions.user_id = private.calling_user())
-    for no key update;
+    -- The lock makes a completion wait for this message, and this message for a completion. FOR SHARE would let two writers in, who
+    -- then deadlock in the counter's update. A statement does not see what was committed while it waited, so it comes twice: the
+    -- second one knows what whoever held the lock has done. Where this transaction has written the row, it holds it already.
+    for look in 1..2 loop
+        select
+            sessions.user_id,
+            sessions.is_completed,
+            sessions.closed_at,
+            sessions.updated_at = now() as is_in_hand,
+            sessions.xmin = pg_current_xact_id()::pg_catalog.xid as is_held,
+            exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
+            -- Of what is stored under one of its two keys: whether it is the same message. Null where nothing is.
+            (
+                select bool_and(
+                    (stored.session_id, stored.role, stored.chat_type, stored.content)
+                    = (message.session_id, message.role, message.chat_type, message.content)
+                )
+                from public.messages as stored
+                where stored.id = message.id
+                    or (stored.session_id = message.session_id and stored.client_message_id = message.client_message_id)
+            ) as is_retry
+        into session
+        from public.sessions
+        where sessions.id = message.session_id
+            and (not is_client or sessions.user_id = private.calling_user())
+        for no key update;
+        exit when not found or session.is_held;
+    end loop;
 
-    if not found and not is_client then
+    if session.user_id is null and not is_client then
         raise exception using
             errcode = 'foreign_key_violation',
             message = 'there is no such session',
             detail = format('session %s', message.session_id),
             hint = 'Create the session before its messages.';
-    elsif not found then
+    elsif session.user_id is null then
         -- Somebody else's or none, and in whatever state: the answer is the policy's, which a view of the owner's does not ask.
         raise exception using
             errcode = 'insufficient_privilege',
@@ -127,23 +166,8 @@ begin
             hint = 'Sign in as the learner whose session it is.';
     end if;
 
-    -- Asked when the session is locked, in a statement of its own, so that the work of whoever held the lock is seen.
-    select
-        exists (select from public.message_chunks where message_chunks.message_id = message.id) as is_streaming,
-        -- Of what is stored under one of its two keys: whether it is the same message. Null where nothing is.
-        (
-            select bool_and(
-                (stored.session_id, stored.role, stored.chat_type, stored.content)
-                = (message.session_id, message.role, message.chat_type, message.content)
-            )
-            from public.messages as stored
-            where stored.id = message.id
-                or (stored.session_id = message.session_id and stored.client_message_id = message.client_message_id)
-        ) as is_retry
-    into facts;
-
     -- Only finalize_message() lands a reply under the id of its fragments.
-    if facts.is_streaming
+    if session.is_streaming
         and (is_client or current_setting('maraum.finalizing', true) is distinct from message.id::pg_catalog.text)
     then
         raise exception using
@@ -153,13 +177,13 @@ begin
             hint = 'Send the message under an id of its own, or without one.';
     elsif session.closed_at is not null then
         perform private.refuse_closed(session.user_id);
-    elsif not facts.is_retry then
+    elsif not session.is_retry then
         raise exception using
             errcode = 'PT409',
             message = 'another message is stored under this id',
             detail = format('message %s', coalesce(message.client_message_id, message.id)),
             hint = 'Send it under an id of its own; only a retry of the same message may say the same id.';
-    elsif session.is_completed and not facts.is_streaming and facts.is_retry is null then
+    elsif session.is_completed and not session.is_streaming and session.is_retry is null then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',
@@ -172,7 +196,7 @@ begin
             hint = 'Add a counter for the new chat type before the first message of it.';
     end if;
 
-    if facts.is_retry and is_counted then
+    if session.is_retry and is_counted then
         -- ON CONFLICT will skip the row, so it does not count; without it, the key refuses it, and nothing is left of this.
         update public.sessions
         set message_count_main = message_count_main - main,
@@ -189,7 +213,7 @@ begin
                 else last_message_at
             end
         where id = message.session_id;
-    elsif facts.is_retry is null and not is_counted then
+    elsif session.is_retry is null and not is_counted then
         perform private.count_message(message, session.is_in_hand);
     end if;
     return session.user_id;

@@ -22,7 +22,6 @@ begin
         from (values
             ('public.sessions'::regclass, 'btree (user_id) WHERE %', 'One open session a learner (v1).'),
             ('public.sessions', 'btree (user_id, completed_at DESC) WHERE %', 'A learner''s completed sessions, newest first (v1).'),
-            ('public.sessions', 'btree (last_activity_at) WHERE %', 'Open sessions by their last activity, for the clean-up (v1).'),
             ('public.logs', 'btree (event_type)', 'Logs of a kind; also what a deleted kind''s foreign key looks up (issue 29).'),
             ('public.logs', 'btree (created_at DESC)', 'Newest logs first (v1).'),
             ('public.logs', 'btree (level, created_at DESC)', 'Newest logs of a level first, or all of it (B6).'),

@@ -812,3 +812,15 @@ def grants_too_wide(db: Subject) -> str | None:
     if bare:
         return f"no policy guards what clients may do with {bare[0]}"
     return "a table made tomorrow is open to clients" if "tables" in db.catalog.open_defaults else None
+
+
+@rule(54)
+def keys_out_of_order(db: Subject) -> str | None:
+    """Random keys where rows come in by the million and stay: messages, and logs where there are any."""
+    growing = [found for name in ("messages", "logs") if (found := db.tables.get(name)) and found.has("id")]
+    random = [
+        found.table.name
+        for found in growing
+        if re.fullmatch(r"([\w\"]+\.)?(gen_random_uuid|uuid_generate_v4)\(\)", found.table.columns[found["id"]].default or "")
+    ]
+    return f"random keys in {' and '.join(random)}" if random else None
