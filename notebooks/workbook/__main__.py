@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, bench, lab, figures, audit, migrations, slides, issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable), lab, figures, audit, migrations, slides, issue, stop."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import clients, privileges_sql, report, server, web
+from . import clients, durable, privileges_sql, report, server, web
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
@@ -54,8 +54,9 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    The medium scale is the one whose outputs the notebooks store. After an interruption the next call goes on with the
-    notebook that was interrupted, as long as commit and scale are the same.
+    First the writes on a server that waits for the disk, whose runs the notebook of the writes shows. The medium scale is the
+    one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as long as
+    commit and scale are the same.
     """
     os.environ["BENCH"] = "1"
     state = f"{commit()} {scale()}"
@@ -66,6 +67,10 @@ def bench() -> None:
         done = [state]
     paths = [path for path in report.benchmarks() if path.name not in done]
     try:
+        if "durable" not in done:
+            _measure_durably()
+            done.append("durable")
+            finished.write_text("\n".join(done))
         for run in report.execute_in_turn(paths):
             _require_success([run])
             if scale() == "medium":
@@ -73,9 +78,17 @@ def bench() -> None:
             done.append(run.path.name)
             finished.write_text("\n".join(done))
     except KeyboardInterrupt:
-        left = next(path.name for path in paths if path.name not in done)
+        left = next((name for name in ("durable", *(path.name for path in paths)) if name not in done), "the end")
         raise WorkbookError(f"Interrupted; finished runs are in data/benchmarks, and `make bench` goes on with {left}.") from None
     finished.unlink(missing_ok=True)
+
+
+def _measure_durably() -> None:
+    print("measuring on a server that waits for the disk")
+    own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CLOCK")}
+    done = subprocess.run([sys.executable, "-m", "workbook", "durable"], env={**own, "DURABLE": "1"})
+    if done.returncode:
+        raise WorkbookError("The writes could not be measured on a server that waits for the disk; see above, and run it again.")
 
 
 def _require_success(runs: list[report.Executed]) -> None:
@@ -151,13 +164,21 @@ def migrations() -> None:
 
 
 def stop() -> None:
-    """Stop the embedded server, and the one with a clock of its own."""
-    undisturbed = replace(server.EmbeddedServer.of_checkout(), clock=None)
-    stopped = [own.stop() for own in (undisturbed, replace(undisturbed, clock=datetime.now(UTC)))]
+    """Stop the embedded server, the one with a clock of its own, and the one that waits for the disk."""
+    undisturbed = replace(server.EmbeddedServer.of_checkout(), clock=None, durable=False)
+    others = (replace(undisturbed, clock=datetime.now(UTC)), replace(undisturbed, durable=True))
+    stopped = [own.stop() for own in (undisturbed, *others)]
     print("The embedded server is stopped." if any(stopped) else "The embedded server is not running.")
 
 
-WITH_SERVER: dict[str, Callable[[], None]] = {"run": run, "refresh": refresh, "bench": bench, "lab": lab, "figures": figures}
+WITH_SERVER: dict[str, Callable[[], None]] = {
+    "run": run,
+    "refresh": refresh,
+    "bench": bench,
+    "durable": durable.measure,
+    "lab": lab,
+    "figures": figures,
+}
 WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {
     "audit": audit,
     "migrations": migrations,

@@ -214,7 +214,7 @@ def record(benchmark: str, rows: int, times: dict[tuple[str, str], list[float]],
 _SETTINGS = """
 select string_agg(name || '=' || current_setting(name), ' ' order by name)
 from pg_settings
-where name in ('fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit')
+where name in ('autovacuum', 'fsync', 'full_page_writes', 'shared_buffers', 'synchronous_commit')
 """
 
 
@@ -328,7 +328,7 @@ def bystander(database: Database, statement: str, actor: Actor) -> Iterator[list
 
 
 def commits_us(
-    databases: dict[str, Database], statement: str, actor: Actor, times: int, runs: int, setup: str = ""
+    databases: dict[str, Database], statement: str | dict[str, str], actor: Actor, times: int, runs: int, setup: str = ""
 ) -> dict[str, list[float]]:
     """Time a statement inside the server, each in a transaction of its own: no way to the server is in it.
 
@@ -336,7 +336,8 @@ def commits_us(
 
     Args:
         databases: where to run it, by arm; the arms take turns.
-        statement: in PL/pgSQL, where `i` counts on from 0 and never comes back: twice `runs` times `times` numbers.
+        statement: in PL/pgSQL, where `i` counts on from 0 and never comes back: twice `runs` times `times` numbers; or one for
+            each arm.
         times: how often a run repeats it, after as many repetitions that do not count.
         setup: statements for each connection first, such as functions in pg_temp.
 
@@ -351,7 +352,8 @@ def commits_us(
                     send(connection, setup, {})
                 connection.execute(f"set role {actor.role}")
                 for part in (2 * run, 2 * run + 1):
-                    loop = f"for i in {part * times}..{(part + 1) * times - 1} loop {statement}; commit; end loop;"
+                    sent = statement if isinstance(statement, str) else statement[arm]
+                    loop = f"for i in {part * times}..{(part + 1) * times - 1} loop {sent}; commit; end loop;"
                     start = time.perf_counter()
                     connection.execute(f"do $$ begin {loop} end $$")
                     took = time.perf_counter() - start

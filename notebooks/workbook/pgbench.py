@@ -25,13 +25,22 @@ class Load:
 
 
 def pgbench(
-    database: Database, script: str, *, clients: int = 1, transactions: int, actor: Actor = SERVICE, **variables: object
+    database: Database,
+    script: str,
+    *,
+    clients: int = 1,
+    transactions: int,
+    rate: int | None = None,
+    actor: Actor = SERVICE,
+    **variables: object,
 ) -> Load:
     """Let clients run a script again and again, prepared, each in a connection of its own.
 
     Args:
         script: a file below sql/bench.
         transactions: how often each client runs it.
+        rate: how many transactions are to begin a second, all clients together; a latency then counts from the moment at which
+            its transaction was due. As many as possible where it is not given.
         actor: whose role the connections have; a learner's script says itself which learner it is.
         variables: pgbench variables of the script.
 
@@ -40,6 +49,7 @@ def pgbench(
     """
     options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--jobs={min(clients, 2)}"]
     options += [f"--transactions={transactions}", *(f"--define={name}={value}" for name, value in variables.items())]
+    options += [f"--rate={rate}"] if rate else []
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [

@@ -47,6 +47,13 @@ fsync = off
 full_page_writes = off
 """
 
+DURABLE = """
+# As production runs: for the measurements that DURABLE=1 asks for.
+fsync = on
+full_page_writes = on
+autovacuum = on
+"""
+
 
 # --- Which server ---------------------------------------------------------------------------------------------
 
@@ -205,6 +212,8 @@ class EmbeddedServer:
     account: Account | None
     clock: datetime | None = None
     """What the server's clock, and no other, shows when the server starts; such a server has data of its own."""
+    durable: bool = False
+    """Whether it waits for the disk and vacuums by itself, as production does; such a server has data of its own."""
 
     @staticmethod
     def of_checkout() -> "EmbeddedServer":
@@ -214,7 +223,8 @@ class EmbeddedServer:
             WorkbookError: CLOCK cannot be used.
         """
         account = Account.for_server()
-        return EmbeddedServer(_home(ROOT, account), _archive(), account, parse_clock(os.environ.get("CLOCK", "")))
+        clock = parse_clock(os.environ.get("CLOCK", ""))
+        return EmbeddedServer(_home(ROOT, account), _archive(), account, clock, bool(os.environ.get("DURABLE")))
 
     @property
     def programs(self) -> Path:
@@ -228,7 +238,11 @@ class EmbeddedServer:
 
     @property
     def _name(self) -> str:
-        return f"{self.major}-clock" if self.clock else self.major
+        return f"{self.major}{self._kind}"
+
+    @property
+    def _kind(self) -> str:
+        return "-clock" if self.clock else "-durable" if self.durable else ""
 
     @property
     def data(self) -> Path:
@@ -243,7 +257,7 @@ class EmbeddedServer:
     @property
     def users(self) -> Path:
         """The file that every process which uses the server holds open and locked."""
-        return self.home / ("users-clock" if self.clock else "users")
+        return self.home / f"users{self._kind}"
 
     @property
     def log(self) -> Path:
@@ -284,7 +298,8 @@ class EmbeddedServer:
             self._unpack()
             self._create_data()
             # Written at each start, so that an older server too has the settings of this checkout.
-            (self.data / "postgresql.conf").write_text(f"{SETTINGS}unix_socket_directories = '{self.socket}'\n")
+            settings = SETTINGS + (DURABLE if self.durable else "")
+            (self.data / "postgresql.conf").write_text(f"{settings}unix_socket_directories = '{self.socket}'\n")
             self._own_folder(self.socket)
             self._clear_locks_of_killed_server()
             result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)

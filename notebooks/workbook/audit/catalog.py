@@ -134,7 +134,8 @@ class Trigger:
     @property
     def side(self) -> bool | None:
         """Whether it fires for those whom policies bind only, for all others only, or (None) for everybody."""
-        condition = re.search(r" WHEN \(+(NOT )?\(?row_security_active\(\(*'[^']+'::(?:text|regclass)\)*(?:::oid)?\)+ EXECUTE ", self.definition)
+        table = r"\(*'[^']+'::(?:text|regclass)\)*(?:::oid)?"
+        condition = re.search(rf" WHEN \(+(NOT )?\(?row_security_active\({table}\)+ EXECUTE ", self.definition)
         return None if condition is None else condition[1] is None
 
     def fires_on(self, event: str) -> bool:
