@@ -1,6 +1,6 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
-from . import clients, dictionary, exercises, jobs
+from . import clients, dictionary, exercises, jobs, writes
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
@@ -12,6 +12,7 @@ from .bench import (
     loaded,
     log_slope,
     published,
+    questions,
     record,
     rows_read,
     times_ms,
@@ -85,6 +86,7 @@ __all__ = [
     "privilege_grid",
     "prove",
     "published",
+    "questions",
     "quickest",
     "ratio",
     "record",
@@ -104,4 +106,5 @@ __all__ = [
     "try_privileges",
     "wal_bytes",
     "waterfall",
+    "writes",
 ]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import clients, durable, privileges_sql, report, server, web
+from . import clients, privileges_sql, report, server, web, writes
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
@@ -175,7 +175,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "run": run,
     "refresh": refresh,
     "bench": bench,
-    "durable": durable.measure,
+    "durable": writes.measure,
     "lab": lab,
     "figures": figures,
 }

@@ -247,6 +247,11 @@ def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]
     return series
 
 
+def questions(benchmark: str) -> list[str]:
+    """Return the questions of a benchmark that have published runs, in the order in which they were measured."""
+    return list(dict.fromkeys(run["question"] for run in _read(FOLDER / f"{benchmark}.csv") if run["scale"] != "small"))
+
+
 def log_slope(medians: dict[int, float]) -> float:
     """Return how a cost grows from the smallest size to the largest: 0 stays flat, 1 grows as the rows do."""
     first, last = min(medians), max(medians)

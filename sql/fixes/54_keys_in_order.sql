@@ -1,5 +1,6 @@
 -- 54 · B8 · Random keys scatter every insert
--- Locks: messages, logs with its partitions, and message_chunks, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and writes wait.
+-- Locks: sessions, messages, logs with its partitions, and message_chunks, ACCESS EXCLUSIVE, for a moment: no row is read. Reads and
+-- writes wait.
 -- Repairs: nothing; keys that are there stay as they are.
 
 begin;
@@ -24,7 +25,11 @@ begin
             kept.column_name,
             pg_get_expr(adbin, adrelid) as default_now
         from (values
-            ('public.messages'::regclass, 'id'), ('public.logs', 'id'), ('public.message_chunks', 'message_id')
+            ('public.messages'::regclass, 'id'),
+            ('public.logs', 'id'),
+            ('public.message_chunks', 'message_id'),
+            -- Messages are filed by their session as well: those of today's sessions come together.
+            ('public.sessions', 'id')
         ) as kept (on_table, column_name)
         join pg_attribute on attrelid = kept.on_table and attname = kept.column_name
         left join pg_attrdef on adrelid = attrelid and adnum = attnum
@@ -41,6 +46,8 @@ $$;
 comment on column public.messages.id is
 'The message. A streamed reply keeps the id under which its fragments came (issue 4). Made in the order of time, so that the index '
 'grows at its end; it tells when that was (B8).';
+comment on column public.sessions.id is
+'The session. It stays as it is: messages refer to it (issue 40). Made in the order of time (B8).';
 comment on column public.logs.id is
 'The event, in the order of time (B8). The key adds created_at, as partitions ask for, so nothing but chance keeps an id unique.';
 comment on column public.message_chunks.message_id is

@@ -6,15 +6,16 @@ data/benchmarks, and the notebook of the writes shows them.
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 from tqdm import tqdm
 
 from .actors import ADMIN, ANNA, SERVICE, Actor
-from .bench import commits_us, loaded, record
+from .bench import bystander, commits_us, loaded, record
 from .database import Database, clone
-from .measure import heap_only, rows, seconds
+from .measure import heap_only, interleaved_ms, rows, seconds
 from .paths import SQL
-from .pgbench import pgbench
+from .pgbench import Load, pgbench
 
 BENCHMARK = "12_durable"
 VERSIONS = ("v1", "v2")
@@ -22,12 +23,41 @@ ASSISTANT = {"v1": "scenario", "v2": "assistant"}
 RUNS = 7
 SIZES = (1, 2, 100, 1000, 10_000)
 """Rows of a statement."""
+RESETS = {
+    "v1, one statement": ("v1", "select public.reset_weekly_limits()"),
+    "v2, batches": ("v2", "call private.run_weekly_reset()"),
+}
+"""State and statement of the Monday job, by arm."""
+FINISH = """update public.profiles set completed_scenario_count = completed_scenario_count + 1
+    where id = (select md5('writer ' || floor({} * random())::integer)::uuid)"""
+"""What a learner needs of their profile meanwhile; how many there are goes in."""
+JSON_INDEXES = {
+    "no index": "drop index public.logs_metadata_idx",
+    "jsonb_path_ops": "",
+    "jsonb_ops": "drop index public.logs_metadata_idx; create index logs_metadata_idx on public.logs using gin (metadata)",
+}
+"""What each arm changes after fix 23."""
+LOGS = """insert into public.logs (level, event_type, metadata) select 'info', 'api_call_completed',
+    jsonb_build_object('code', 'E' || n % 1000, 'attempt', n % 3, 'model', 'large') from generate_series(1, 2000) as n;
+    select gin_clean_pending_list(indexrelid) from pg_index where indexrelid = to_regclass('public.logs_metadata_idx')"""
+"""A batch of logs, put in order at once."""
 CLIENTS = (1, 8, 32)
 
 
 def measure() -> None:
     """Measure each part and record it."""
-    parts: tuple[Callable[[], None], ...] = (_traffic, _latencies, _in_the_server, _bulk, _weight, _log, _heap_only, _streaming)
+    parts: tuple[Callable[[], None], ...] = (
+        _traffic,
+        _latencies,
+        _in_the_server,
+        _bulk,
+        _weight,
+        _log,
+        _heap_only,
+        _streaming,
+        _monday,
+        _json_index,
+    )
     for part in tqdm(parts, desc="durable", unit=" parts"):
         part()
 
@@ -46,6 +76,34 @@ def _tidy(database: Database) -> None:
 
 def _loaded(sessions: int) -> dict[str, Database]:
     return {version: _open(loaded(_size(), version).copy(), sessions) for version in VERSIONS}
+
+
+def _say(database: Database, version: str, sessions: int, messages: int, clients: int = 8, rate: int | None = None) -> Load:
+    """Let clients reply to any of the open sessions, whose keys are as the version's table makes them."""
+    return pgbench(
+        database,
+        "12_writes/any_session.sql",
+        clients=clients,
+        transactions=messages // clients,
+        rate=rate,
+        sessions=sessions,
+        role=ASSISTANT[version],
+        ordered=int(version == "v2"),
+    )
+
+
+def _in_order(databases: dict[str, Database]) -> None:
+    """Give v2's open sessions keys in the order of time, as its table does."""
+    databases["v2"].run(
+        """set local session_replication_role = replica;
+        update public.sessions
+        set id = ('01980000-0000-7000-8000-' || lpad(substring(email from '\\d+'), 12, '0'))::uuid
+        from public.profiles
+        where profiles.id = user_id
+            and email like 'writer%'""",
+        ADMIN,
+    )
+    _tidy(databases["v2"])
 
 
 def _size() -> int:
@@ -91,18 +149,11 @@ def _latencies() -> None:
     rate, lasting = rows((50, 2), (150, 8), (150, 20))
     sessions = 2000
     databases = _loaded(sessions)
+    _in_order(databases)
     for clients in CLIENTS:
         felt: dict[tuple[str, str], list[float]] = {}
         for version, database in databases.items():
-            load = pgbench(
-                database,
-                "12_writes/any_session.sql",
-                clients=clients,
-                transactions=rate * lasting // clients,
-                rate=rate,
-                sessions=sessions,
-                role=ASSISTANT[version],
-            )
+            load = _say(database, version, sessions, rate * lasting, clients, rate)
             cuts = statistics.quantiles(load.latencies_ms, n=100)
             for share in (50, 95, 99):
                 felt[f"latency at {rate} a second, {clients} clients, {share} %", version] = [cuts[share - 1]]
@@ -126,7 +177,7 @@ def _bulk() -> None:
     insert = """insert into public.messages (session_id, role, chat_type, content)
         select md5('open session ' || n % {})::uuid, '{}', 'main', 'Gern.' from generate_series(1, {}) as n"""
     for sessions, into in ((1, "one session"), (50, "50 sessions in turn")):
-        for size in SIZES:
+        for size in SIZES[: rows(4, 5, 5)]:
             each: dict[tuple[str, str], list[float]] = {}
             # A statement of one row is over too soon for one to be timed.
             repeated = max(1, min(50, 1000 // size))
@@ -135,6 +186,9 @@ def _bulk() -> None:
                     with database.connect() as connection:
                         connection.execute("set role service_role")
                         statement = insert.format(sessions, ASSISTANT[version], size)
+                        # A new connection plans first.
+                        for _ in range(min(repeated, 10)):
+                            connection.execute(statement)
                         took = seconds(lambda: [connection.execute(statement) for _ in range(repeated)])  # noqa: B023
                     if run:
                         each.setdefault((f"{size} rows a statement, {into}", version), []).append(1e6 * took / size / repeated)
@@ -146,13 +200,21 @@ def _weight() -> None:
     """Bytes of a message, fresh from the loading, and after as many again in the order of chance."""
     size = _size()
     more = {
-        "v1": """insert into public.messages (session_id, role, chat_type, content)
-            select session_id, role, chat_type, content from public.messages order by random()""",
-        "v2": """insert into public.messages (session_id, user_id, role, chat_type, content, client_message_id)
+        "v1": """insert into public.messages (session_id, role, chat_type, content, timestamp, created_at)
+            select session_id, role, chat_type, content, moment, moment from shuffled""",
+        "v2": """insert into public.messages (session_id, user_id, role, chat_type, content, client_message_id, sent_at)
             select session_id, user_id, role, chat_type, content,
-                case when client_message_id is not null then gen_random_uuid() end
-            from public.messages order by random()""",
+                case when client_message_id is not null then gen_random_uuid() end, moment
+            from shuffled""",
     }
+    # Everybody's next message is as likely as anybody's, and no two are of one moment.
+    shuffled = """set local session_replication_role = replica;
+        with shuffled as (
+            select messages.*,
+                timestamptz '2021-01-01' + row_number() over (order by random()) * interval '1 millisecond' as moment
+            from public.messages
+        )
+        """
     total = "select pg_relation_size('public.messages') + pg_indexes_size('public.messages')"
     weights: dict[tuple[str, str], list[float]] = {}
     for version in VERSIONS:
@@ -160,7 +222,7 @@ def _weight() -> None:
         with database.connect() as connection:
             connection.execute("vacuum full public.messages")
         weights["bytes a message, fresh", version] = [database.value(total, ADMIN) / size]
-        database.run("set local session_replication_role = replica; " + more[version], ADMIN)
+        database.run(shuffled + more[version], ADMIN)
         weights["bytes a message, grown", version] = [database.value(total, ADMIN) / (2 * size)]
         database.drop()
     record(BENCHMARK, size, weights, unit="bytes")
@@ -170,20 +232,14 @@ def _log() -> None:
     """Bytes of log a message, into sessions everywhere in a table that is larger than the server's memory."""
     times, sessions = rows(400, 8000, 16_000), rows(400, 10_000, 10_000)
     databases = _loaded(sessions)
+    _in_order(databases)
     written: dict[tuple[str, str], list[float]] = {}
     for _ in range(3):
         for version, database in databases.items():
             with database.connect() as connection:
                 connection.execute("checkpoint")
-                before = _position(database)
-                pgbench(
-                    database,
-                    "12_writes/any_session.sql",
-                    clients=8,
-                    transactions=times // 8,
-                    sessions=sessions,
-                    role=ASSISTANT[version],
-                )
+            before = _position(database)
+            _say(database, version, sessions, times)
             each = (_position(database) - before) / times
             written.setdefault(("log a message", version), []).append(each)
     record(BENCHMARK, _size(), written, unit="bytes")
@@ -196,17 +252,19 @@ def _position(database: Database) -> int:
 
 def _heap_only() -> None:
     """The share of the sessions' updates that touch no index, and beside somebody who keeps a transaction open."""
-    times, sessions = rows(400, 8000, 8000), 200
+    rate, lasting = rows((200, 2), (150, 20), (150, 20))
+    sessions = 2000
     shares: dict[tuple[str, str], list[float]] = {}
     databases = _loaded(sessions)
+    _in_order(databases)
     for version, database in databases.items():
         for question in ("heap-only updates", "heap-only updates beside an open transaction"):
             before = heap_only(database, "public.sessions")
-            with database.connect() as bystander:
+            with database.connect() as idle:
                 if "open transaction" in question:
-                    bystander.execute("begin isolation level repeatable read")
-                    bystander.execute("select count(*) from public.scenarios")
-                pgbench(database, "12_writes/any_session.sql", transactions=times, sessions=sessions, role=ASSISTANT[version])
+                    idle.execute("begin isolation level repeatable read")
+                    idle.execute("select count(*) from public.scenarios")
+                _say(database, version, sessions, rate * lasting, rate=rate)
             after = heap_only(database, "public.sessions")
             updates, untouched = (now - was for now, was in zip(after, before, strict=True))
             shares[question, version] = [100 * untouched / updates]
@@ -229,3 +287,42 @@ def _streaming() -> None:
         written["log a reply of 300 fragments", arm] = [(_position(database) - before) / (2 * replies)]
         database.drop()
     record(BENCHMARK, length, written, unit="bytes")
+
+
+def reset_weeks(learners: int) -> dict[str, list[tuple[float, float]]]:
+    """Run the Monday job of v1 and of v2 while learners finish scenarios.
+
+    Returns:
+        What these felt, by arm: seconds since the beginning, and the milliseconds that an update took.
+    """
+    felt: dict[str, list[tuple[float, float]]] = {}
+    for arm, (state, job) in RESETS.items():
+        database = _open(clone(state), learners)
+        database.run("update profiles set week_reset_date = now() - interval '1 hour'", ADMIN)
+        with database.connect() as scheduler, bystander(database, FINISH.format(learners), SERVICE) as felt[arm]:
+            scheduler.execute("set role workbook_owner")
+            scheduler.execute(job)
+        if database.value("select count(*) from profiles where week_reset_date < now()", ADMIN):
+            raise AssertionError(f"{arm} left weeks that are over")
+        database.drop()
+    return felt
+
+
+def _monday() -> None:
+    learners = rows(5_000, 100_000, 100_000)
+    felt = reset_weeks(learners)
+    slowest = {("the slowest update beside the reset", arm): [max(took for _, took in dots)] for arm, dots in felt.items()}
+    record(BENCHMARK, learners, slowest)
+
+
+def insert_logs() -> dict[str, list[float]]:
+    """Time batches of logs with each kind of index over their metadata, in milliseconds."""
+    databases = {kind: clone(23) for kind in JSON_INDEXES}
+    for kind, ddl in JSON_INDEXES.items():
+        if ddl:
+            databases[kind].run(ddl)
+    return interleaved_ms({kind: partial(own.run, LOGS, ADMIN) for kind, own in databases.items()})
+
+
+def _json_index() -> None:
+    record(BENCHMARK, 2000, {("insert logs", kind): runs for kind, runs in insert_logs().items()})
