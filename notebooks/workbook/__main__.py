@@ -38,7 +38,7 @@ def run() -> None:
 def refresh() -> None:
     """Execute every notebook in place but the benchmarks, and write anew what is made of the catalog and the data.
 
-    That is data/clients.csv, sql/privileges.sql, and the README's list of issues and its picture.
+    That is data/clients.csv, sql/privileges.sql, and the README's list of issues, its costs and its picture.
     """
     # First: a notebook shows the list.
     clients.refresh()
@@ -46,6 +46,7 @@ def refresh() -> None:
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
+    write_readme_part("writes", writes.summary())
     if picture := web.scoreboard(runs):
         PICTURE.write_bytes(b64decode(picture))
     _require_success(runs)
@@ -81,6 +82,7 @@ def bench() -> None:
         left = next((name for name in ("durable", *(path.name for path in paths)) if name not in done), "the end")
         raise WorkbookError(f"Interrupted; finished runs are in data/benchmarks, and `make bench` goes on with {left}.") from None
     finished.unlink(missing_ok=True)
+    write_readme_part("writes", writes.summary())
 
 
 def _measure_durably() -> None:
