@@ -203,7 +203,7 @@ GROWTH = {
     "as sessions come and go": "n + random() * {} / 10",
     "to any old session": "random()",
 }
-"""What orders the messages that come after the loading: by the number of their session, of which a tenth are open at a time, or not."""
+"""What orders the messages that come after the loading: their session's number, a tenth of them open at a time, or chance."""
 
 
 def _weight() -> None:
@@ -213,8 +213,9 @@ def _weight() -> None:
         "v1": """insert into public.messages (session_id, role, chat_type, content, timestamp, created_at)
             select session_id, case k % 2 when 0 then 'user' else 'scenario' end, 'main', content, moment, moment from said""",
         "v2": """insert into public.messages (session_id, user_id, role, chat_type, content, client_message_id, sent_at)
-            select session_id, user_id, (case k % 2 when 0 then 'user' else 'assistant' end)::public.message_role, 'main', content,
-                case k % 2 when 0 then gen_random_uuid() end, moment
+            select
+                session_id, user_id, (case k % 2 when 0 then 'user' else 'assistant' end)::public.message_role, 'main',
+                content, case k % 2 when 0 then gen_random_uuid() end, moment
             from said""",
     }
     # The keys of new sessions are as each version's table makes them.
@@ -353,10 +354,12 @@ def summary() -> str:
         return statistics.median(found[arm][size]) / statistics.median(found[base][size])
 
     faster = against("newest", "v1", "v2", "09_rls", 10**7)
+    requests, inserts, met = (
+        f"{against(kind):.0%}" for kind in ("a learner's request", "the backend's insert", "8 clients, one session")
+    )
+    weighs, writes = (f"{against(what):.2f}" for what in ("bytes a message, fresh", "log a message"))
     return (
-        f"As production runs, with a disk to wait for, v2 takes {against("a learner's request"):.0%} of the learners' messages a second "
-        f"that v1 takes, {against("the backend's insert"):.0%} of the backend's, and {against('8 clients, one session'):.0%} where "
-        f"eight clients meet in one session. A message weighs {against('bytes a message, fresh'):.2f} times as much and writes "
-        f"{against('log a message'):.2f} times the log. At ten million messages a learner's newest ones come "
-        f"{faster:,.0f} times as fast."
+        f"As production runs, with a disk to wait for, v2 takes {requests} of the learners' messages a second that v1 takes, "
+        f"{inserts} of the backend's, and {met} where eight clients meet in one session. A message weighs {weighs} times as much "
+        f"and writes {writes} times the log. At ten million messages a learner's newest ones come {faster:,.0f} times as fast."
     )
