@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from workbook import catalogue, web
+from workbook import catalogue, web, writes
 from workbook.errors import WorkbookError
 from workbook.paths import ROOT
 
@@ -29,6 +29,10 @@ def test_touching_is_mutual_or_at_least_known() -> None:
 
 def test_readme_lists_the_issues_as_they_are() -> None:
     assert catalogue.readme_index() in (ROOT / "README.md").read_text()
+
+
+def test_readme_says_what_a_message_costs_by_the_published_runs() -> None:
+    assert writes.summary() in (ROOT / "README.md").read_text()
 
 
 def test_report_that_cannot_be_written() -> None:

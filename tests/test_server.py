@@ -292,3 +292,14 @@ class TestEmbeddedServerInTrouble:
         monkeypatch.setattr(server.pwd, "getpwnam", nobody)
         with pytest.raises(WorkbookError, match="refuses to run as root"):
             Account.for_server()
+
+
+def test_durable_server_waits_for_the_disk_in_a_folder_of_its_own(own_server: EmbeddedServer) -> None:
+    durable = replace(own_server, durable=True)
+    assert durable.data != own_server.data and durable.socket != own_server.socket
+    durable.start()
+    try:
+        settings = {name: ask(durable, f"show {name}") for name in ("fsync", "full_page_writes", "autovacuum", "synchronous_commit")}
+        assert set(settings.values()) == {"on"}
+    finally:
+        durable.stop()
