@@ -285,15 +285,15 @@ drop trigger messages_open_session on public.messages;
 drop trigger messages_open_session_for_client on public.messages;
 drop function private.require_open_session();
 
-create trigger messages_admit
+create trigger messages_open_session
 before insert on public.messages
 for each row when (not row_security_active('public.messages'::regclass)) execute function private.admit_message('server');
-comment on trigger messages_admit on public.messages is
+comment on trigger messages_open_session on public.messages is
 'Lets a message into an open session, and counts it there (issues 3 and 22).';
-create trigger messages_admit_for_client
+create trigger messages_open_session_for_client
 before insert on public.messages
 for each row when (row_security_active('public.messages'::regclass)) execute function private.admit_message('client');
-comment on trigger messages_admit_for_client on public.messages is
+comment on trigger messages_open_session_for_client on public.messages is
 'Lets a learner''s message into a session of their own, and says nothing of any other (issues 3 and 22).';
 create trigger messages_count
 after insert on public.messages
