@@ -56,7 +56,7 @@ lab: setup ## Open JupyterLab on the start notebook
 refresh: setup ## Run the notebooks in place, so that their stored outputs are current
 	@$(VENV)/bin/python -m workbook refresh
 
-bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (medium: a few minutes)
+bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (medium: a quarter of an hour)
 	@$(VENV)/bin/python -m workbook bench
 
 figures: setup ## Measure the README's figures and write them there (a few minutes)
