@@ -215,6 +215,17 @@ class TestBulk:
         own.run(f"{MESSAGE} select :anna_open, 'assistant', 'main', 'Ja' from generate_series(1, 10)", SERVICE)
         assert own.value("select count(*) from messages where content in ('Ja', 'Hm')", ADMIN) == 20
 
+    @pytest.mark.parametrize("name", ["aa_own", "own", "z_own"])
+    def test_trigger_of_a_teams_that_drops_a_row(self, own: Database, name: str) -> None:
+        own.run(
+            f"""
+            create function drop_row() returns trigger language plpgsql as 'begin return null; end';
+            create trigger {name} before insert on messages for each row when (new.content = 'Ja') execute function drop_row()""",
+            OWNER,
+        )
+        own.run(f"{MESSAGE} values (:anna_open, 'assistant', 'main', 'Ja')", SERVICE)
+        own.run(f"{MESSAGE} select :anna_open, 'assistant', 'main', 'Ja' from generate_series(1, 10)", SERVICE)
+
     def test_function_of_a_teams_that_a_client_calls(self, own: Database) -> None:
         own.run(
             """

@@ -96,7 +96,7 @@ class TestVerdicts:
 BREAKS = [
     (1, "drop trigger sessions_completion on sessions"),
     (1, "alter table sessions drop constraint {sessions:completed_at}"),
-    (3, "drop trigger messages_open_session on messages"),
+    (3, "drop trigger zz_messages_open_session on messages"),
     (4, "drop table message_chunks cascade"),
     (5, "alter table sessions add created_at timestamptz not null default now()"),
     (8, "alter table sessions drop constraint {sessions:message_count_main}"),
@@ -126,7 +126,10 @@ BREAKS = [
     (33, "alter table messages_archive rename to elsewhere"),
     (37, "drop trigger messages_immutable on messages"),
     (42, "drop trigger users_sync_profile_email on auth.users"),
-    (43, "drop trigger messages_open_session on messages; drop trigger messages_open_session_for_client on messages"),
+    (
+        43,
+        "drop trigger zz_messages_open_session on messages; drop trigger zz_messages_open_session_for_client on messages",
+    ),
     (46, "alter table messages drop constraint messages_client_message_id_unique"),
     (46, "revoke insert (client_message_id) on messages from authenticated"),
     (47, "grant execute on function delete_old_logs() to anon"),

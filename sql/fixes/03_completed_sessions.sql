@@ -42,15 +42,16 @@ comment on function private.require_open_session() is
 'Refuses a message for a completed session, also when the completion is under way (issue 3).';
 revoke all on function private.require_open_session() from public, anon, authenticated, service_role;
 
-create trigger messages_open_session
+-- Triggers fire in the order of their names. This one is to be the last: it judges the row that will be stored.
+create trigger zz_messages_open_session
 before insert on public.messages
 for each row when (not row_security_active('public.messages'::regclass)) execute function private.require_open_session('server');
-comment on trigger messages_open_session on public.messages is
+comment on trigger zz_messages_open_session on public.messages is
 'A completed session takes no more messages (issue 3).';
-create trigger messages_open_session_for_client
+create trigger zz_messages_open_session_for_client
 before insert on public.messages
 for each row when (row_security_active('public.messages'::regclass)) execute function private.require_open_session('client');
-comment on trigger messages_open_session_for_client on public.messages is
+comment on trigger zz_messages_open_session_for_client on public.messages is
 'A completed session takes no more messages, and a stranger''s says nothing about itself (issue 3).';
 
 -- Restated from 01: completion is terminal.

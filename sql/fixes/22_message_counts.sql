@@ -281,19 +281,20 @@ revoke all on function private.count_waiting() from public, anon, authenticated,
 select private.drop_triggers('public.messages', 'private.increment_message_count()');
 select private.require_plain_function('private.increment_message_count()');
 drop function private.increment_message_count();
-drop trigger messages_open_session on public.messages;
-drop trigger messages_open_session_for_client on public.messages;
+drop trigger zz_messages_open_session on public.messages;
+drop trigger zz_messages_open_session_for_client on public.messages;
 drop function private.require_open_session();
 
-create trigger messages_open_session
+-- Last, by their names: a trigger of your own that changes a row, or drops it, has done so before it is counted.
+create trigger zz_messages_open_session
 before insert on public.messages
 for each row when (not row_security_active('public.messages'::regclass)) execute function private.admit_message('server');
-comment on trigger messages_open_session on public.messages is
+comment on trigger zz_messages_open_session on public.messages is
 'Lets a message into an open session, and counts it there (issues 3 and 22).';
-create trigger messages_open_session_for_client
+create trigger zz_messages_open_session_for_client
 before insert on public.messages
 for each row when (row_security_active('public.messages'::regclass)) execute function private.admit_message('client');
-comment on trigger messages_open_session_for_client on public.messages is
+comment on trigger zz_messages_open_session_for_client on public.messages is
 'Lets a learner''s message into a session of their own, and says nothing of any other (issues 3 and 22).';
 create trigger messages_count
 after insert on public.messages
