@@ -344,6 +344,24 @@ class EmbeddedServer:
         if users := _joined.pop(self.users, None):
             users.close()
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Have the server run for a while; whoever started it stops it, unless others use it by then.
+
+        Raises:
+            WorkbookError: it cannot start here.
+        """
+        is_joined = self.users in _joined
+        self.join()
+        is_started = self.start()
+        try:
+            yield
+        finally:
+            if is_started:
+                self.stop_unless_used()
+            elif not is_joined:
+                self.leave()
+
     def _make_home(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         if self.home.is_symlink() or self.home.stat().st_uid != os.geteuid():

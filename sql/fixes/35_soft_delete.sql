@@ -99,17 +99,58 @@ lock table public.sessions, public.profiles, public.messages, public.message_chu
 select private.drop_foreign_key('public.profiles', 'id', 'FOREIGN KEY (id) REFERENCES auth.users(id) ON DELETE CASCADE');
 alter table public.profiles
     add column deleted_at timestamptz,
-    alter column email drop not null,
-    add constraint profiles_email_while_living check ((email is null) = (deleted_at is not null));
+    alter column email drop not null;
 comment on column public.profiles.deleted_at is
 'When the account was deleted. The profile stays, without its address, because sessions and messages refer to it (issue 35).';
-comment on constraint profiles_email_while_living on public.profiles is
-'A living profile has an address, a deleted one has none (issue 35).';
 
 -- A session says itself that its account is gone: a message asks the session only. Completed ones as well, where a reply may stream.
 alter table public.sessions add column closed_at timestamptz;
 comment on column public.sessions.closed_at is
 'When its learner''s account was deleted; the session takes nothing more, and is not completed by that (issue 35).';
+
+-- Auth deletes softly too: it keeps its row, dates it and puts a hash in the address's place. No before-image is kept of the address
+-- of these profiles: it is what has to go, and is noted for the logs.
+insert into private.addresses_to_forget (user_id, email)
+select distinct users.id, lower(known.email)
+from auth.users
+cross join lateral (
+    select profiles.email
+    from public.profiles
+    where profiles.id = users.id
+    union all
+    select repairs.before ->> 'email'
+    from private.repairs
+    where repairs.table_name = 'profiles'
+        and repairs.row_id = users.id::text
+) as known (email)
+where users.deleted_at is not null
+    and known.email ~ '\S'
+    and known.email not like '%@duplicate.invalid'
+on conflict do nothing;
+
+update public.profiles
+set deleted_at = now(),
+    email = null
+from auth.users
+where users.id = profiles.id
+    and users.deleted_at is not null;
+
+update private.repairs
+set before = before || '{"email": null}'
+where table_name = 'profiles'
+    and before ->> 'email' is not null
+    and row_id in (select id::text from auth.users where deleted_at is not null);
+
+update public.sessions
+set closed_at = now()
+from auth.users
+where users.id = sessions.user_id
+    and users.deleted_at is not null;
+
+alter table public.profiles
+    add constraint profiles_email_while_living check ((email is null) = (deleted_at is not null));
+comment on constraint profiles_email_while_living on public.profiles is
+'A living profile has an address, a deleted one has none (issue 35).';
 
 create function private.close_sessions() returns trigger
 language plpgsql
@@ -144,12 +185,6 @@ after update of deleted_at on public.profiles
 for each row when (new.deleted_at is distinct from old.deleted_at) execute function private.close_sessions();
 comment on trigger profiles_close_sessions on public.profiles is
 'Nothing more is said in a deleted account''s sessions (issue 35).';
-
--- Auth deletes softly too: it keeps its row, dates it and puts a hash in the address's place. No before-image is kept of these
--- profiles: the address is what has to go.
-select private.retire_account(users.id, null)
-from auth.users
-where users.deleted_at is not null;
 
 -- A token stays valid for a while after its account is gone: it may still read its own sessions and messages, and write
 -- nothing. A look at the profile in each read would cost everybody else, every time.
@@ -194,7 +229,8 @@ comment on policy sessions_delete_own on public.sessions is
 
 alter table public.messages
     add column deleted_at timestamptz,
-    add column deleted_reason text,
+    add column deleted_reason text;
+alter table public.messages
     add constraint messages_reason_needs_deletion check (deleted_reason is null or deleted_at is not null);
 comment on column public.messages.deleted_at is 'When the message was hidden from its learner (issue 35).';
 comment on column public.messages.deleted_reason is 'Why it was hidden, for support (issue 35).';

@@ -79,8 +79,8 @@ drop table wanted;
 
 -- citext compares without regard to case. Its operators live in extensions: under a search_path without that schema,
 -- email = 'A@b.c' silently compares as text. The index is right wherever it is asked from.
+alter table public.profiles alter column email type extensions.citext;
 alter table public.profiles
-    alter column email type extensions.citext,
     add constraint profiles_email_while_living check ((email is null) = (deleted_at is not null)),
     add constraint profiles_email_unique unique (email),
     add constraint profiles_email_not_blank check (email::text ~ '\S');

@@ -9,8 +9,8 @@ set local statement_timeout = 0;
 set local row_security = off;
 set local lock_timeout = '5s';
 
+alter table public.messages add column client_message_id uuid;
 alter table public.messages
-    add column client_message_id uuid,
     -- Not partial: PostgREST names the columns in ON CONFLICT, and no predicate. Nulls never conflict.
     add constraint messages_client_message_id_unique unique (session_id, client_message_id);
 comment on column public.messages.client_message_id is
