@@ -35,11 +35,16 @@ create table rollout.repair_statements (
     place integer not null,
     issue smallint not null,
     table_name text not null,
-    statement text not null,
+    setup text[] not null,
+    batch text[] not null,
+    hidden text[] not null,
     constraint repair_statements_pkey primary key (place)
 );
 comment on table rollout.repair_statements is
 'What the fix files do to rows, statement by statement; each batch of rows goes through those of its table.';
+comment on column rollout.repair_statements.setup is 'What makes the temporary tables fit for it, once a connection.';
+comment on column rollout.repair_statements.batch is 'What is run on each batch.';
+comment on column rollout.repair_statements.hidden is 'Columns that a before-image of this fix does not have.';
 
 create table rollout.progress (
     table_name text not null,
@@ -138,40 +143,66 @@ revoke all on function rollout.columns_of(regclass, text) from public;
 
 -- --- Carrying rows from v1 to v2 ------------------------------------------------------------------------------------
 
--- The batch stands in temporary tables with v1's names, so that the fixes' own statements run on it.
+-- The batch stands in temporary tables, so that the fixes' own statements run on it. They are made once a connection and emptied by
+-- each commit: thousands of batches that made tables of their own would leave the catalog full of dead rows.
+create function rollout.prepare() returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    our pg_catalog.text;
+    made pg_catalog.record;
+begin
+    if to_regclass('pg_temp.keys') is not null then
+        return;
+    end if;
+    create temporary table keys (id text not null primary key) on commit delete rows;
+    create temporary table noted (table_name text not null, key text) on commit delete rows;
+    create temporary table users (id uuid not null primary key, email text, deleted_at timestamptz) on commit delete rows;
+    create temporary table repairs (like private.repairs including defaults including indexes) on commit delete rows;
+    create temporary table addresses_to_forget (like private.addresses_to_forget including all) on commit delete rows;
+    foreach our in array array['scenarios', 'sessions', 'profiles', 'messages', 'logs'] loop
+        execute format('create temporary table %I (like public.%1$I including defaults including generated) on commit delete rows', our);
+        execute format('alter table pg_temp.%I add primary key (id)', our);
+    end loop;
+    create trigger updated_at before update on pg_temp.sessions
+    for each row execute function private.update_updated_at_column();
+    create trigger updated_at before update on pg_temp.profiles
+    for each row execute function private.update_updated_at_column();
+    for made in
+        select unnest(setup) as statement
+        from rollout.repair_statements
+        order by place
+    loop
+        execute made.statement;
+    end loop;
+end;
+$$;
+comment on function rollout.prepare() is 'Makes the temporary tables of a batch, with every column that a row ever has from v1 to v2.';
+revoke all on function rollout.prepare() from public;
+
 create function rollout.open_batch(of_table text, rows_of text) returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    names constant pg_catalog.text := rollout.columns_of(format('public.%I', of_table)::pg_catalog.regclass);
 begin
-    create temporary table repairs (like private.repairs including defaults including indexes) on commit drop;
-    execute format('create temporary table %I (like public.%1$I including defaults including generated) on commit drop', of_table);
-    execute format(
-        'insert into pg_temp.%1$I (%2$s) select %2$s from public.%1$I as v1 where %3$s',
-        of_table, rollout.columns_of(format('public.%I', of_table)::pg_catalog.regclass), rows_of
-    );
-    execute format('alter table pg_temp.%I add primary key (id)', of_table);
-    case of_table
-        when 'sessions' then
-            create temporary view messages as select * from public.messages;
-            create temporary table users on commit drop as
-            select id, email, deleted_at from auth.users
-            where id in (select user_id from pg_temp.sessions) and deleted_at is not null;
-            create trigger updated_at before update on pg_temp.sessions
-            for each row execute function private.update_updated_at_column();
-        when 'profiles' then
-            create temporary view sessions as select * from rollout_new.sessions;
-            create temporary table addresses_to_forget (like private.addresses_to_forget including all) on commit drop;
-            create trigger updated_at before update on pg_temp.profiles
-            for each row execute function private.update_updated_at_column();
-        when 'messages' then
-            create temporary view sessions as select * from public.sessions;
-        else null;
-    end case;
+    perform set_config('rollout.completes', 'off', true);
+    delete from pg_temp.repairs;
+    execute format('delete from pg_temp.%I', of_table);
+    execute format('insert into pg_temp.%1$I (%2$s) select %2$s from public.%1$I as v1 where %3$s', of_table, names, rows_of);
+    if of_table = 'sessions' then
+        delete from pg_temp.users;
+        insert into pg_temp.users
+        select users.id, users.email, users.deleted_at
+        from auth.users
+        where users.deleted_at is not null
+            and users.id in (select sessions.user_id from pg_temp.sessions);
+    end if;
 end;
 $$;
-comment on function rollout.open_batch(text, text) is
-'Takes rows of one of v1''s tables, by a condition, into temporary tables, with what their fixes look at beside them.';
+comment on function rollout.open_batch(text, text) is 'Takes rows of one of v1''s tables, by a condition on a row v1, into its temporary table.';
 revoke all on function rollout.open_batch(text, text) from public;
 
 create function rollout.repair_batch(of_table text) returns void
@@ -180,11 +211,14 @@ set search_path = ''
 as $$
 declare
     repair pg_catalog.record;
+    statement pg_catalog.text;
 begin
     for repair in
-        select statement from rollout.repair_statements where repair_statements.table_name = of_table order by place
+        select batch from rollout.repair_statements where repair_statements.table_name = of_table order by place
     loop
-        execute repair.statement;
+        foreach statement in array repair.batch loop
+            execute statement;
+        end loop;
     end loop;
 end;
 $$;
@@ -231,36 +265,32 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    execute format(
-        'delete from private.repairs where table_name = %1$L and row_id in (select id::text from pg_temp.keys)', of_table
-    );
-    insert into private.repairs
-    select * from pg_temp.repairs;
-    drop table pg_temp.repairs;
-    case of_table
-        when 'sessions' then
-            drop view pg_temp.messages;
-            drop table pg_temp.users;
-        when 'profiles' then
-            drop view pg_temp.completion_drift;
-            drop view pg_temp.sessions;
-            drop table pg_temp.users;
-            insert into private.addresses_to_forget
-            select * from pg_temp.addresses_to_forget
-            on conflict do nothing;
-            drop table pg_temp.addresses_to_forget;
-        when 'messages' then
-            drop view pg_temp.sessions;
-        else null;
-    end case;
-    execute format('drop table pg_temp.%I', of_table);
+    delete from private.repairs
+    where repairs.table_name = of_table
+        and repairs.row_id in (select id from pg_temp.keys);
+    insert into private.repairs (issue, table_name, row_id, before, repaired_at)
+    select made.issue, made.table_name, made.row_id, made.before - shape.hidden, made.repaired_at
+    from pg_temp.repairs as made
+    cross join lateral (
+        select hidden
+        from rollout.repair_statements
+        where repair_statements.issue = made.issue
+            and repair_statements.table_name = of_table
+        order by place
+        limit 1
+    ) as shape;
+    if of_table = 'profiles' then
+        insert into private.addresses_to_forget
+        select * from pg_temp.addresses_to_forget
+        on conflict do nothing;
+    end if;
 end;
 $$;
-comment on function rollout.close_batch(text) is 'Keeps the batch''s before-images, and drops its tables.';
+comment on function rollout.close_batch(text) is 'Keeps the batch''s before-images, with the columns that the row had then.';
 revoke all on function rollout.close_batch(text) from public;
 
 -- One batch of one table. The keys stand in the temporary table keys; those that v1 has no more are deleted in v2.
-create function rollout.carry(of_table text) returns integer
+create function rollout.carry(of_table text, rows_of text default null) returns integer
 language plpgsql
 set search_path = ''
 -- The batch has no statistics, and what it is joined with has an index.
@@ -299,8 +329,12 @@ begin
                     left join public.profiles on profiles.id = keys.id::pg_catalog.uuid
                 )
             on conflict do nothing;
-            create temporary table users on commit drop as
-            select id, email, deleted_at from auth.users where id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
+            delete from pg_temp.users;
+            delete from pg_temp.addresses_to_forget;
+            insert into pg_temp.users
+            select users.id, users.email, users.deleted_at
+            from auth.users
+            where users.id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
             perform rollout.open_batch('profiles', 'v1.id in (select keys.id::uuid from pg_temp.keys)');
         when 'sessions' then
             -- One open session a learner: whoever opens one here has closed the other, which comes along.
@@ -312,7 +346,7 @@ begin
             on conflict do nothing;
             perform rollout.open_batch('sessions', 'v1.id in (select keys.id::uuid from pg_temp.keys)');
         else
-            perform rollout.open_batch(of_table, 'v1.id in (select keys.id::uuid from pg_temp.keys)');
+            perform rollout.open_batch(of_table, coalesce(rows_of, 'v1.id in (select keys.id::uuid from pg_temp.keys)'));
     end case;
     perform rollout.repair_batch(of_table);
 
@@ -355,7 +389,8 @@ begin
             perform rollout.store_batch('sessions', 'not batch.is_completed');
         when 'messages' then
             delete from rollout_new.messages
-            where id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
+            where rows_of is null
+                and id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
                 and not exists (select from pg_temp.messages as batch where batch.id = messages.id);
             perform rollout.store_batch('messages');
         when 'logs' then
@@ -367,9 +402,10 @@ begin
     return carried;
 end;
 $$;
-comment on function rollout.carry(text) is
-'Carries the rows whose keys stand in the temporary table keys from one of v1''s tables into v2''s, repaired as the fixes repair them.';
-revoke all on function rollout.carry(text) from public;
+comment on function rollout.carry(text, text) is
+'Carries the rows whose keys stand in the temporary table keys from one of v1''s tables into v2''s, repaired as the fixes repair them. '
+'Rows of messages and logs may be given by a condition instead, which no row that is gone fulfils.';
+revoke all on function rollout.carry(text, text) from public;
 
 -- What a session's change means for others: its learner's counts, and, where it is another learner's now, its messages.
 create function rollout.follow_sessions() returns void
@@ -420,12 +456,13 @@ declare
     of_table pg_catalog.text;
     how_many integer;
 begin
-    create temporary table noted on commit drop as
+    delete from pg_temp.noted;
     with taken as (
         delete from rollout.dirty
         where id in (select id from rollout.dirty order by id limit up_to)
         returning table_name, key
     )
+    insert into pg_temp.noted
     select distinct table_name, key from taken;
     get diagnostics how_many = row_count;
 
@@ -434,7 +471,6 @@ begin
             perform rollout.begin_again(of_table);
         end loop;
 
-        create temporary table keys (id text not null primary key) on commit drop;
         -- What is gone goes from the last table to the first, what is there comes from the first to the last. A completed session
         -- that is gone was counted.
         insert into rollout.dirty (table_name, key)
@@ -477,9 +513,7 @@ begin
                 perform rollout.carry(of_table);
             end if;
         end loop;
-        drop table pg_temp.keys;
     end if;
-    drop table pg_temp.noted;
     return how_many;
 end;
 $$;
@@ -512,6 +546,7 @@ as $$
 #variable_conflict use_variable
 declare
     filenode pg_catalog.oid;
+    here pg_catalog.text;
 begin
     copied := 0;
     select progress.table_name, progress.next_page, progress.filenode
@@ -532,11 +567,9 @@ begin
     all_pages := pg_relation_size(format('public.%I', of_table)::pg_catalog.regclass)
         / current_setting('block_size')::pg_catalog.int4;
 
-    create temporary table keys (id text not null primary key) on commit drop;
-    execute format(
-        'insert into pg_temp.keys select id::text from public.%I where ctid >= %L and ctid < %L',
-        of_table, format('(%s,0)', next_page), format('(%s,0)', next_page + pages)
-    );
+    here := format('v1.ctid >= %L and v1.ctid < %L', format('(%s,0)', next_page), format('(%s,0)', next_page + pages));
+    delete from pg_temp.keys;
+    execute format('insert into pg_temp.keys select v1.id::text from public.%I as v1 where %s', of_table, here);
     if of_table = 'profiles' and next_page = 0 then
         -- Who has deleted their own profile has none in v1.
         insert into pg_temp.keys
@@ -544,8 +577,7 @@ begin
         from auth.users
         where not exists (select from public.profiles where profiles.id = users.id);
     end if;
-    copied := rollout.carry(of_table);
-    drop table pg_temp.keys;
+    copied := rollout.carry(of_table, here);
 
     next_page := next_page + pages;
     update rollout.progress
@@ -570,6 +602,7 @@ set search_path = ''
 as $$
 #variable_conflict use_variable
 begin
+    perform rollout.prepare();
     applied := rollout.apply_notes(notes);
     perform rollout.keep_week();
     if pages > 0 then

@@ -307,10 +307,12 @@ begin
             hint = 'Take that back, or abort and start again.';
     end if;
 
-    perform set_config('lock_timeout', '30ms', true);
-    -- Nobody waits for these: VACUUM may hold one.
+    perform rollout.prepare();
+    -- Nobody but VACUUM holds these, and nobody waits behind this.
+    perform set_config('lock_timeout', '3s', true);
     lock table rollout_new.logs, rollout_new.messages, rollout_new.sessions, rollout_new.profiles, rollout_new.scenarios
         in access exclusive mode;
+    perform set_config('lock_timeout', '30ms', true);
     -- A sign-up goes from auth.users to profiles, so it comes first.
     alter function public.create_profile_for_new_user() set schema private;
     perform rollout.run_statements('users');
@@ -459,15 +461,17 @@ declare
     of_table pg_catalog.text;
     how_many integer;
 begin
-    create temporary table noted on commit drop as
+    create temporary table if not exists keys (id text not null primary key) on commit delete rows;
+    create temporary table if not exists noted (table_name text not null, key text) on commit delete rows;
+    delete from pg_temp.noted;
     with taken as (
         delete from rollout.dirty
         where id in (select id from rollout.dirty order by id limit up_to)
         returning table_name, key
     )
+    insert into pg_temp.noted
     select distinct table_name, key from taken;
     get diagnostics how_many = row_count;
-    create temporary table keys (id text not null primary key) on commit drop;
 
     for of_table in select distinct table_name from pg_temp.noted where key is null loop
         if to_regclass(format('rollout_old.%I', of_table)) is not null then
@@ -550,8 +554,6 @@ begin
             else null;
         end case;
     end loop;
-    drop table pg_temp.keys;
-    drop table pg_temp.noted;
     return how_many;
 end;
 $$;

@@ -327,6 +327,9 @@ def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path) 
     return result.stdout
 
 
-def repair_rows() -> list[tuple[int, int, str, str]]:
-    """Return the rows of rollout.repair_statements: place, issue, table and statement."""
-    return [(place, repair.issue, repair.table, repair.sql) for place, repair in enumerate(repairs(), 1)]
+def repair_rows() -> list[tuple[int, int, str, list[str], list[str], list[str]]]:
+    """Return the rows of rollout.repair_statements: place, issue, table, setup, batch and hidden columns."""
+    return [
+        (place, repair.issue, repair.table, list(repair.setup), list(repair.batch), list(repair.hidden))
+        for place, repair in enumerate(repairs(), 1)
+    ]

@@ -30,41 +30,117 @@ _NAMED = {
     "select private.create_log_partition": "logs",
 }
 _STAND_INS = (
-    (rf"\bpublic\.({_OURS})\b", r"pg_temp.\1"),
     (r"\bprivate\.(repairs|completion_drift|addresses_to_forget)\b", r"pg_temp.\1"),
     (r"\bprivate\.logs\b", "pg_temp.logs"),
     (r"\bprivate\.create_log_partition\b", "rollout.create_log_partition"),
     (r"\bauth\.users\b", "pg_temp.users"),
     # Two enums that come and change on the way: what they hold is text here, as it was in v1.
     (r"\bpublic\.(?:message_role(?:_of_three)?|chat_type)\b", "pg_catalog.text"),
-    # Their types make the column anew; the text stays what it is.
-    (r"\bcreate view pg_temp\.", "create temporary view "),
 )
+# What the statements of one table look at in another one: v1's, or v2's where that is repaired already.
+_LOOKS = {"sessions": "public", "messages": "public", "profiles": "rollout_new"}
 
 
 @dataclass(frozen=True)
 class Repair:
-    """One statement of a fix file, as it runs on a batch of rows."""
+    """What a fix file does to rows of one table, as it is done to a batch of them in temporary tables."""
 
     issue: int
     """The number of the fix."""
     table: str
     """The table whose rows it changes, without a schema."""
-    sql: str
-    """The statement, with the batch's temporary tables in the place of the real ones."""
+    setup: tuple[str, ...]
+    """What is run once a connection: the temporary tables have every column that there ever is."""
+    batch: tuple[str, ...]
+    """What is run for each batch."""
+    hidden: tuple[str, ...]
+    """Columns of the temporary table that the real one does not have when the fix keeps its before-images."""
 
 
 def repairs() -> list[Repair]:
-    """Return every statement of the fix files that changes rows of v1's tables, or their shape, in apply order."""
-    found = []
-    for fix in all_fixes():
-        for statement in statements(fix.body):
-            table = _table_of(statement)
-            if table:
-                for pattern, stand_in in _STAND_INS:
-                    statement = re.sub(pattern, stand_in, statement)
-                found.append(Repair(fix.number, table, statement))
-    return found
+    """Return what the fix files do to rows of v1's tables, and to the shape of a row, in apply order."""
+    found = [
+        (fix.number, table, _stand_in(statement, table))
+        for fix in all_fixes()
+        for statement in statements(fix.body)
+        if (table := _table_of(statement))
+    ]
+    made: list[Repair] = []
+    for place, (issue, table, statement) in enumerate(found):
+        setup, batch = _in_two(statement, table)
+        earlier = [text for _, other, text in found[:place] if other == table]
+        later = [text for _, other, text in found[place:] if other == table]
+        hidden = {name for text in earlier for name in _columns(text, "gone")} | {
+            name for text in later for name in _columns(text, "new")
+        }
+        made.append(Repair(issue, table, tuple(setup), tuple(batch), tuple(sorted(hidden))))
+    return made
+
+
+def _stand_in(statement: str, table: str) -> str:
+    """Put the batch's temporary tables in the place of the real ones."""
+    statement = re.sub(
+        rf"\bpublic\.({_OURS})\b",
+        lambda match: f"pg_temp.{table}" if match[1] == table else f"{_LOOKS[table]}.{match[1]}",
+        statement,
+    )
+    for pattern, stand_in in _STAND_INS:
+        statement = re.sub(pattern, stand_in, statement)
+    return statement
+
+
+def _columns(statement: str, which: str) -> list[str]:
+    """Return the columns that an ALTER TABLE brings, or takes away; a renamed one is both."""
+    if not statement.startswith("alter table"):
+        return []
+    if which == "new":
+        return re.findall(r"add column (\w+)|rename column \w+ to (\w+)", statement) and [
+            first or second for first, second in re.findall(r"add column (\w+)|rename column \w+ to (\w+)", statement)
+        ]
+    return [first or second for first, second in re.findall(r"drop column (\w+)|rename column (\w+) to", statement)]
+
+
+def _in_two(statement: str, table: str) -> tuple[list[str], list[str]]:
+    """Tell what of a statement is done once a connection from what is done to each batch.
+
+    No batch changes the catalog: thousands of them would leave it full of dead rows.
+    """
+    if statement.startswith("alter table"):
+        return _shape(statement, table)
+    if match := re.match(r"create temporary table (\w+) on commit drop as\n(.*)", statement, re.DOTALL):
+        name, query = match.groups()
+        return [f"create temporary table {name} on commit delete rows as\n{query}\nwith no data"], [
+            f"insert into pg_temp.{name}\n{query}"
+        ]
+    if match := re.match(r"drop table (\w+)", statement):
+        return [], [f"delete from pg_temp.{match[1]}"]
+    if statement.startswith("create view"):
+        return [statement.replace("create view pg_temp.", "create temporary view ", 1)], []
+    if statement.startswith("create trigger"):
+        # From here on: before, rows stand as v1 had them.
+        is_on = "when (current_setting('rollout.completes', true) = 'on')"
+        once = re.sub(r"before insert or update", "before update", statement)
+        return [re.sub(r"when \(not row_security_active\([^)]*\)\)", is_on, once)], [
+            "select set_config('rollout.completes', 'on', true)"
+        ]
+    return [], [statement]
+
+
+def _shape(statement: str, table: str) -> tuple[list[str], list[str]]:
+    beginning = f"alter table pg_temp.{table}"
+    setup, batch = [], []
+    for change in re.split(r",\n", statement.removeprefix(beginning).strip()):
+        change = change.strip()
+        if change.startswith("add column") or change.endswith("drop not null"):
+            setup.append(f"{beginning} {change}")
+        elif match := re.match(r"rename column (\w+) to (\w+)", change):
+            setup.append(f"{beginning} add column {match[2]} timestamptz generated always as ({match[1]}) stored")
+        elif match := re.match(r"alter column (\w+) type \S+\s+using (.*)", change, re.DOTALL):
+            column, expression = match.groups()
+            if not re.fullmatch(rf"{column}::[\w.]+", expression):
+                batch.append(f"update pg_temp.{table}\nset {column} = {expression}")
+        # What is dropped stays unseen, and a new type or default is that of the table which the batch is written to.
+    return setup, batch
 
 
 def statements(sql: str) -> list[str]:

@@ -389,7 +389,8 @@ def _expand(runner: Runner, wanted: Definition) -> None:
         connection.execute(text.replace("FUNCTION private.", "FUNCTION rollout."))
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into rollout.repair_statements (place, issue, table_name, statement) values (%s, %s, %s, %s)", repair_rows()
+            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) values (%s, %s, %s, %s, %s, %s)",
+            repair_rows(),
         )
         steps = {**wanted.steps, **_steps_of(runner, wanted, before)}
         cursor.executemany(
