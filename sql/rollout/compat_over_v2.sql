@@ -229,8 +229,8 @@ comment on function rollout_compat.understand_session() is
 revoke all on function rollout_compat.understand_session() from public, anon, authenticated, service_role;
 
 -- One for all tables, since all do the same: hand on to the table of the view's name what the statement gives, and nothing else, so
--- that v2's column grants, policies, checks and triggers judge that and no more. A value travels as text, the only form that each type
--- has without loss.
+-- that v2's column grants, policies, checks and triggers judge that and no more. An insert gives what is not null, since a trigger is not
+-- told whether a null was sent; an update gives what changes. A value travels as text, the only form that each type has without loss.
 create function rollout_compat.write_row() returns trigger
 language plpgsql
 set search_path = ''
