@@ -778,6 +778,15 @@ class TestWriting:
         both = ON_ANNA_OPEN.format("created_at = '2020-01-01', started_at = '2020-01-01'")
         assert old.value(both + " returning started_at = '2020-01-01'", SERVICE)
 
+    def test_triggers_of_a_teams_own_find_what_they_name(self, both: OldClients) -> None:
+        both.run("""
+            create table public.bells (message_id uuid);
+            create function public.ring() returns trigger language plpgsql security definer as
+            $$ begin insert into bells values (new.id); return null; end $$;
+            create trigger ring after insert on public.messages for each row execute function public.ring()""")
+        sent = both.value(MESSAGE.format("user", "main") + " returning id::text", ANNA)
+        assert both.value("select message_id::text from public.bells") == sent
+
 
 class TestDuplicate:
     PLAIN = LOG.format("null", "'2020-01-15'")
