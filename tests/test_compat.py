@@ -778,6 +778,17 @@ class TestWriting:
         both = ON_ANNA_OPEN.format("created_at = '2020-01-01', started_at = '2020-01-01'")
         assert old.value(both + " returning started_at = '2020-01-01'", SERVICE)
 
+    def test_logs_of_one_id_are_told_apart(self, old: OldClients) -> None:
+        """v2's key is the id and the moment, so v1's alone may name two rows."""
+        for moment in ("'2020-01-15'", "'2021-01-15'"):
+            assert old.value(LOG.format("null", moment) + f" returning created_at = {moment}", SERVICE) is True
+        changed = (
+            "update logs set level = 'warn' where id = :reply and created_at < '2021-01-01' returning created_at::date::text"
+        )
+        assert old.value(changed, SERVICE) == "2020-01-15"
+        assert old.outcome("delete from logs where id = :reply and level = 'warn'", SERVICE) == "DELETE 1"
+        assert old.value("select created_at::date::text from logs where id = :reply", SERVICE) == "2021-01-15"
+
     def test_triggers_of_a_teams_own_find_what_they_name(self, both: OldClients) -> None:
         both.run("""
             create table public.bells (message_id uuid);
