@@ -647,7 +647,6 @@ class TestWriting:
             ("insert into logs (level, event_type) values ('fatal', 'user_logout')", "23514 logs_level_check", ""),
             ("insert into sessions (id, user_id, scenario_id) values (:anna_done, :anna, 1)", "23505 sessions_pkey", ""),
             ("insert into sessions (user_id, scenario_id, is_completed) values (:anna, 77, true)", SCENARIO_KEY, ""),
-            ("delete from scenarios where id = 1", SCENARIO_KEY, ""),
             # v2 knows more reasons.
             ("insert into messages (role, chat_type, content) values ('user', 'main', 'x')", "23502", "23503"),
             ("insert into messages default values", "23502", "23503"),

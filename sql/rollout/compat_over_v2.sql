@@ -266,7 +266,6 @@ declare
     statement pg_catalog.text;
     words pg_catalog.text;
     said pg_catalog.int4;
-    skips pg_catalog.bool := false;
     find constant pg_catalog.text := format('select * from %I.%I where ', tg_table_schema, tg_table_name);
     -- The key of logs has two columns.
     by_key constant pg_catalog.text := case tg_table_name when 'logs' then 'id = %L and created_at = %L' else 'id = %L' end;
@@ -304,24 +303,10 @@ begin
             and not attisdropped
     ) as one;
 
-    if tg_op = 'INSERT' and strpos(lower(current_query()), 'conflict') > 0 then
-        -- ON CONFLICT DO NOTHING without a target is not told to a trigger, so the statement's text is asked, without texts,
-        -- quoted names and comments. Where each insert in it says so, a duplicate is skipped. What it does not show is an error,
-        -- as without it: an insert inside a function or behind EXECUTE, or one of several of which not all say so. What it shows
-        -- wrongly: an insert of somebody's trigger, on a table whose own insert says so.
-        words := regexp_replace(
-            current_query(), $re$\me'([^'\\]|\\.|'')*'|'([^']|'')*'|"[^"]*"|--[^\n]*|/\*([^*]|\*[^/])*\*/$re$, ' ', 'gi'
-        );
-        said := regexp_count(words, '\mon\s+conflict\s+do\s+nothing\M', 1, 'i');
-        skips := said > 0 and said = regexp_count(words, '\minsert\s+into\M', 1, 'i');
-    end if;
-
     statement := case tg_op
         when 'INSERT' then format(
-            'insert into %s as stored %s%s returning to_jsonb(stored)',
-            base,
-            coalesce('(' || written.names || ') values (' || written.sources || ')', 'default values'),
-            case when skips then ' on conflict do nothing' end
+            'insert into %s as stored %s%%s returning to_jsonb(stored)',
+            base, coalesce('(' || written.names || ') values (' || written.sources || ')', 'default values')
         )
         when 'UPDATE' then format(
             'update %s as stored set %s where %s returning to_jsonb(stored)',
@@ -329,7 +314,26 @@ begin
         )
         else format('delete from %s as stored where %s returning to_jsonb(stored)', base, written.conditions)
     end;
-    execute statement into stored using given, seen;
+    if tg_op = 'INSERT' and current_query() ~* 'on\s+conflict\s+do\s+nothing' then
+        execute format(statement, ' on conflict do nothing') into stored using given;
+        -- ON CONFLICT DO NOTHING without a target is not told to a trigger, so the statement's text is asked, without texts,
+        -- quoted names and comments. Where each insert in it says so, a duplicate is skipped. What it does not show is an error,
+        -- as without it: an insert inside a function or behind EXECUTE, or one of several of which not all say so. What it shows
+        -- wrongly: an insert of somebody's trigger, on a table whose own insert says so.
+        if stored is null then
+            words := regexp_replace(
+                current_query(), $re$\me'([^'\\]|\\.|'')*'|'([^']|'')*'|"[^"]*"|--[^\n]*|/\*([^*]|\*[^/])*\*/$re$, ' ', 'gi'
+            );
+            said := regexp_count(words, '\mon\s+conflict\s+do\s+nothing\M', 1, 'i');
+            if said = 0 or said <> regexp_count(words, '\minsert\s+into\M', 1, 'i') then
+                execute format(statement, '') into stored using given;
+            end if;
+        end if;
+    elsif tg_op = 'INSERT' then
+        execute format(statement, '') into stored using given;
+    else
+        execute statement into stored using given, seen;
+    end if;
 
     if stored is not null and tg_op = 'DELETE' then
         return old;
