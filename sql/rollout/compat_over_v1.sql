@@ -3,7 +3,8 @@
 -- When: before the switch, as the owner of the schema, in a transaction of whoever runs it. compat_over_v2.sql takes its place.
 -- Locks: profiles, scenarios, sessions, messages and logs, ACCESS SHARE, for a moment. Nothing waits.
 -- Repairs: nothing.
--- Clients: nothing changes for who stays in public. In compat_v1 a job is the backend's (42501), and a view is not emptied (42809).
+-- Clients: nothing changes for who stays in public. In compat_v1 a job is the backend's (42501), and a view is not emptied
+-- (42809).
 
 create schema compat_v1;
 comment on schema compat_v1 is

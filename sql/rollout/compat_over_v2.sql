@@ -1,8 +1,8 @@
 -- Rollout: what old clients ask, once v2's tables are in use
 -- Makes v1's views and jobs over v2's tables, in the schema rollout_compat, which the switch renames to compat_v1.
--- When: before the switch, as the owner of the schema, in a transaction of whoever runs it, after v2's tables are made in the schema
--- rollout. A view is bound to its table, so it follows it into public; a function looks for public when it runs, so it runs after
--- the switch only. No function says the name of this schema.
+-- When: before the switch, as the owner of the schema, in a transaction of whoever runs it, after v2's tables are made in the
+-- schema rollout_new. A view is bound to its table and follows it into public; a function looks for public when it runs, so it runs
+-- after the switch only. No function says the name of this schema.
 -- Locks: v2's tables, ACCESS SHARE, for a moment. Nothing waits.
 -- Repairs: nothing.
 -- Clients: data/compat.csv says what each statement of v1's app is answered.
@@ -31,8 +31,8 @@ comment on view rollout_compat.profiles is
 'profiles as v1 had them: an address is compared by its letters, and a deleted account, which has none, is not there.';
 
 -- A view that names a column is refused to whoever may not read it, even if they ask for another one. A visitor may read some
--- columns of scenarios, so the others come by a function: as whoever asks, and only if somebody does. It is stable, so the planner
--- leaves it out where its column is not asked for.
+-- columns of scenarios, so the others come by a function: as whoever asks, and only if somebody does. It is stable, so the
+-- planner leaves it out where its column is not asked for.
 create function rollout_compat.whole_scenario(scenario integer) returns rollout_new.scenarios
 language plpgsql
 stable
@@ -189,8 +189,8 @@ begin
             hint = 'Write started_at.';
     end if;
 
-    -- What a client may leave out, since the server writes the same by itself. Whatever else a client sends goes on, and v2 refuses
-    -- it: an id, another moment, a count.
+    -- What a client may leave out, since the server writes the same by itself. Whatever else a client sends goes on, and v2
+    -- refuses it: an id, another moment, a count.
     if not row_security_active('public.sessions'::pg_catalog.regclass) then
         return new;
     elsif tg_op = 'INSERT' then
@@ -228,12 +228,13 @@ comment on function rollout_compat.understand_session() is
 'Leaves out what a client sends though v2''s server writes it by itself: the moment of completion, the heartbeat, the defaults.';
 revoke all on function rollout_compat.understand_session() from public, anon, authenticated, service_role;
 
--- One for all tables, since all do the same: hand on to the table of the view's name what the statement gives, and nothing else, so
--- that v2's column grants, policies, checks and triggers judge that and no more. A value travels as text, the only form that each type
--- has without loss.
+-- One for all tables, since all do the same: hand on to the table of the view's name what the statement gives, and nothing else,
+-- so that v2's column grants, policies, checks and triggers judge that and no more. An insert gives what is not null, since a
+-- trigger is not told whether a null was sent; an update gives what changes. A value travels as text, the only form that each
+-- type has without loss. Triggers of a team's own on the table look for their names where they do when the API writes.
 create function rollout_compat.write_row() returns trigger
 language plpgsql
-set search_path = ''
+set search_path = public, extensions, pg_temp
 set datestyle = 'ISO, YMD'
 as $$
 declare
@@ -265,7 +266,6 @@ declare
     statement pg_catalog.text;
     words pg_catalog.text;
     said pg_catalog.int4;
-    skips pg_catalog.bool := false;
     find constant pg_catalog.text := format('select * from %I.%I where ', tg_table_schema, tg_table_name);
     -- The key of logs has two columns.
     by_key constant pg_catalog.text := case tg_table_name when 'logs' then 'id = %L and created_at = %L' else 'id = %L' end;
@@ -279,8 +279,8 @@ begin
         execute as_texts into given using new;
     end if;
 
-    -- A row is written only where it still is as the statement saw it. As a condition of the update, PostgreSQL asks that again after
-    -- a wait.
+    -- A row is written only where it still is as the statement saw it. As a condition of the update, PostgreSQL asks that again
+    -- after a wait.
     select
         string_agg(name, ', ') filter (where is_given) as names,
         string_agg(value, ', ') filter (where is_given) as sources,
@@ -303,24 +303,10 @@ begin
             and not attisdropped
     ) as one;
 
-    if tg_op = 'INSERT' and strpos(lower(current_query()), 'conflict') > 0 then
-        -- ON CONFLICT DO NOTHING without a target is not told to a trigger, so the statement's text is asked, without texts, quoted
-        -- names and comments. Where each insert in it says so, a duplicate is skipped. What it does not show is an error, as without
-        -- it: an insert inside a function or behind EXECUTE, or one of several of which not all say so. What it shows wrongly: an insert
-        -- of somebody's trigger, on a table whose own insert says so.
-        words := regexp_replace(
-            current_query(), $re$\me'([^'\\]|\\.|'')*'|'([^']|'')*'|"[^"]*"|--[^\n]*|/\*([^*]|\*[^/])*\*/$re$, ' ', 'gi'
-        );
-        said := regexp_count(words, '\mon\s+conflict\s+do\s+nothing\M', 1, 'i');
-        skips := said > 0 and said = regexp_count(words, '\minsert\s+into\M', 1, 'i');
-    end if;
-
     statement := case tg_op
         when 'INSERT' then format(
-            'insert into %s as stored %s%s returning to_jsonb(stored)',
-            base,
-            coalesce('(' || written.names || ') values (' || written.sources || ')', 'default values'),
-            case when skips then ' on conflict do nothing' end
+            'insert into %s as stored %s%%s returning to_jsonb(stored)',
+            base, coalesce('(' || written.names || ') values (' || written.sources || ')', 'default values')
         )
         when 'UPDATE' then format(
             'update %s as stored set %s where %s returning to_jsonb(stored)',
@@ -328,7 +314,26 @@ begin
         )
         else format('delete from %s as stored where %s returning to_jsonb(stored)', base, written.conditions)
     end;
-    execute statement into stored using given, seen;
+    if tg_op = 'INSERT' and current_query() ~* 'on\s+conflict\s+do\s+nothing' then
+        execute format(statement, ' on conflict do nothing') into stored using given;
+        -- ON CONFLICT DO NOTHING without a target is not told to a trigger, so the statement's text is asked, without texts,
+        -- quoted names and comments. Where each insert in it says so, a duplicate is skipped. What it does not show is an error,
+        -- as without it: an insert inside a function or behind EXECUTE, or one of several of which not all say so. What it shows
+        -- wrongly: an insert of somebody's trigger, on a table whose own insert says so.
+        if stored is null then
+            words := regexp_replace(
+                current_query(), $re$\me'([^'\\]|\\.|'')*'|'([^']|'')*'|"[^"]*"|--[^\n]*|/\*([^*]|\*[^/])*\*/$re$, ' ', 'gi'
+            );
+            said := regexp_count(words, '\mon\s+conflict\s+do\s+nothing\M', 1, 'i');
+            if said = 0 or said <> regexp_count(words, '\minsert\s+into\M', 1, 'i') then
+                execute format(statement, '') into stored using given;
+            end if;
+        end if;
+    elsif tg_op = 'INSERT' then
+        execute format(statement, '') into stored using given;
+    else
+        execute statement into stored using given, seen;
+    end if;
 
     if stored is not null and tg_op = 'DELETE' then
         return old;
@@ -357,14 +362,15 @@ begin
             detail = format('%s %s', tg_table_name, old.id),
             hint = 'Send the statement again.';
     elsif tg_op = 'UPDATE' and present is not null and written.settings is null and not row_security_active(base) then
+        -- A message is not written where nothing changes, and v1 counted it.
         return new;
     end if;
     return null;
 end;
 $$;
 comment on function rollout_compat.write_row() is
-'Writes what a statement on a view of v1''s gives into the table of its name in public, as the caller. Arguments: what v2 calls a '
-'column that has another name now, as JSON, and the column that an update names which changes nothing.';
+'Writes what a statement on a view of v1''s gives into the table of its name in public, as the caller. Arguments: what v2 calls '
+'a column that has another name now, as JSON, and the column that an update names which changes nothing.';
 revoke all on function rollout_compat.write_row() from public, anon, authenticated, service_role;
 
 create trigger profiles_write
