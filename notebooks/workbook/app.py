@@ -264,7 +264,8 @@ class Client:
             committing = True
             await connection.execute("commit")
         except psycopg.Error as error:
-            sqlstate, message = error.sqlstate or NO_CONNECTION, str(error).strip().partition("\n")[0]
+            sqlstate = error.sqlstate or NO_CONNECTION
+            message = error.diag.message_primary or str(error).strip().partition("\n")[0]
             await self._roll_back()
             self.was_cut_off = self._connection is None
         except asyncio.CancelledError:

@@ -52,6 +52,8 @@ class Traffic:
         Raises:
             WorkbookError: the clients have stopped.
         """
+        if self._lines is not None:
+            raise self._failure()
         if name == "switch":
             self._tell({"do": "stay clean"})
         self.phases.append((name, time.time()))
@@ -169,7 +171,8 @@ class Traffic:
             raise self._failure()
 
     def _failure(self) -> WorkbookError:
-        said = self._errors.read_text().strip().splitlines()
+        # Its folder goes after the clients.
+        said = self._errors.read_text().strip().splitlines() if self._errors.exists() else []
         return WorkbookError(f"The clients have stopped: {said[-1] if said else 'they were told to'}.")
 
 
@@ -321,7 +324,9 @@ _BOTH = {
     "scenarios": "select id, initial_message_helper from public.scenarios",
 }
 _WHICH = """select
-    exists (select from pg_attribute where attrelid = to_regclass('public.messages') and attname = 'timestamp' and not attisdropped),
+    exists (
+        select from pg_attribute where attrelid = to_regclass('public.messages') and attname = 'timestamp' and not attisdropped
+    ),
     to_regclass('public.messages_archive') is not null and exists (
         select from pg_attribute
         where attrelid = to_regclass('public.messages') and attname = 'client_message_id' and not attisdropped
@@ -392,8 +397,7 @@ class _Ledger:
             "tokens": list(self._logs),
         }
         found = {
-            table: connection.execute(query, values).fetchall()  # type: ignore[arg-type]
-            for table, query in {**_BOTH, **(_V1 if is_v1 else _V2)}.items()
+            table: connection.execute(query, values).fetchall() for table, query in {**_BOTH, **(_V1 if is_v1 else _V2)}.items()
         }
         connection.execute("commit")
         self._compare_users(found, is_v2)
