@@ -352,6 +352,9 @@ class Learner:
             await self._client.connect()
         while not self._side.stopping.is_set():
             await self._think()
+            # Not all at once, as a last request.
+            if self._side.stopping.is_set():
+                break
             if self._user is None:
                 self._user = self._app.take_user()
             if self._user is None:
@@ -377,6 +380,8 @@ class Learner:
             self._session = Session(still_open[0], said_at=time.perf_counter())
             return
         await self._think()
+        if self._side.stopping.is_set():
+            return
         scenario = self._app.random.randint(1, 3)
         started = await self._client.request(
             "start session",

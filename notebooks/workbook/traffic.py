@@ -27,8 +27,8 @@ from .tables import Table
 
 BUCKET_S = 0.1
 """Width of a point of the timeline."""
-PATIENCE_S = 60
-"""How long the clients may take to do what they are told."""
+PATIENCE_S = 100
+"""How long the process may take to end; its clients have 20 s a side."""
 REPORT = "report"
 
 _REQUEST = ["start", "latency_ms", "who", "what", "sqlstate", "message", "attempt"]
@@ -47,7 +47,7 @@ class Traffic:
         self._await()
 
     def phase(self, name: str) -> None:
-        """Say that a phase begins. From "switch" on the clients store nothing more that v2 forbids.
+        """Say that a phase begins. From "switch" on the clients store nothing more that v2 forbids; it returns when that is so.
 
         Raises:
             WorkbookError: the clients have stopped.
@@ -89,7 +89,7 @@ class Traffic:
                     self._process.stdin.close()
                 except BrokenPipeError:
                     pass
-            self._process.wait(2 * PATIENCE_S)
+            self._process.wait(PATIENCE_S)
         finally:
             self._process.kill()
             self._process.wait()
