@@ -364,6 +364,12 @@ begin
         when of_table = 'messages' and of_column = 'role' then
             'case when v2.role::text = ''user'' then ''user'' when v2.chat_type::text = ''main'' then ''scenario'' else ''helper'' end'
         when of_table = 'sessions' and of_column = 'created_at' then 'v2.started_at'
+        -- A log of somebody whom v1 cannot hold outlives them.
+        when of_table = 'logs' and of_column = 'user_id' then
+            '(select profiles.id from public.profiles where profiles.id = v2.user_id and profiles.deleted_at is null)'
+        when of_table = 'logs' and of_column = 'session_id' then
+            '(select sessions.id from public.sessions join public.profiles on profiles.id = sessions.user_id '
+            'where sessions.id = v2.session_id and profiles.deleted_at is null)'
         else format('v2.%I::%s', of_column, format_type(type, null))
     end;
 end;
@@ -411,7 +417,7 @@ as $$
 begin
     execute format(
         'insert into rollout_kept.rows (table_name, key, row, reason) '
-        'select %L, v2.%I::text, %s, %L from %s as v2 where v2.%2$I::text in (select id from pg_temp.keys) and %s '
+        'select %1$L, v2.%2$I::text, %3$s, %4$L from %5$s as v2 where v2.%2$I::text in (select id from pg_temp.keys) and %6$s '
         'on conflict (table_name, key) do update set row = excluded.row, reason = excluded.reason',
         of_table, id_column, what, reason, source, is_kept
     );
@@ -587,8 +593,10 @@ set search_path = ''
 as $$
     select case of_table
         when 'profiles' then 'v2.deleted_at is null and exists (select from auth.users where users.id = v2.id)'
-        when 'sessions' then 'exists (select from rollout_old.profiles where profiles.id = v2.user_id)'
-        when 'messages' then 'v2.deleted_at is null and exists (select from rollout_old.sessions where sessions.id = v2.session_id)'
+        when 'sessions' then 'exists (select from public.profiles where profiles.id = v2.user_id and profiles.deleted_at is null)'
+        when 'messages' then
+            'v2.deleted_at is null '
+            'and exists (select from public.profiles where profiles.id = v2.user_id and profiles.deleted_at is null)'
         when 'logs' then
             (select format('v2.event_type = any (%L)', array(select jsonb_array_elements_text(before -> 'event_types'))) from rollout.state)
         when 'event_types' then
