@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lab refresh bench figures audit migrations slides issue stop
+.PHONY: help setup run test test-all lab refresh bench figures audit migrations rollout slides issue stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -10,7 +10,7 @@ RELEASE_18 := 18.6.0
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
-export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR TO
+export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR TO STEP BACKUP OLD_CLIENTS
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -67,6 +67,9 @@ audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 t
 
 migrations: setup ## Write the fixes into the Supabase project TO=path/to/supabase, as migrations later than its own
 	@$(VENV)/bin/python -m workbook migrations
+
+rollout: setup $(if $(PG),build/postgresql-$(PG)) ## Take a live v1 to v2 and back: STEP=plan|start|copy|switch|back|finish|abort|status|sql
+	@$(VENV)/bin/python -m workbook rollout
 
 slides: setup ## Write a slide deck for each chapter to build/slides
 	@$(VENV)/bin/python -m workbook slides

@@ -21,6 +21,7 @@ from .figures import measure
 from .measure import scale
 from .migrations import write as write_migrations
 from .paths import BUILD, DATA, ROOT
+from .rollout import command as rollout
 from .stubs import add_issue
 
 PICTURE = DATA / "scoreboard.png"
@@ -193,8 +194,12 @@ WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {
 def main() -> int:
     """Run the command that the first argument names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workbook", description="The schema workbook's commands.")
-    parser.add_argument("command", choices=[*WITH_SERVER, *WITHOUT_SERVER])
-    command = parser.parse_args().command
+    parser.add_argument("command", choices=[*WITH_SERVER, *WITHOUT_SERVER, "rollout"])
+    parser.add_argument("step", nargs="?", default=os.environ.get("STEP") or None, help="of a rollout")
+    arguments = parser.parse_args()
+    command = arguments.command
+    if command == "rollout":
+        return rollout.main(arguments.step)
     try:
         if command in WITHOUT_SERVER:
             return WITHOUT_SERVER[command]() or 0

@@ -69,7 +69,9 @@ def _scratch(embedded: server.EmbeddedServer) -> Iterator[str]:
     name = f"wb_rollout_{token_hex(4)}"
     with psycopg.connect(server.libpq_url(embedded.url), autocommit=True) as admin:
         admin.execute((SQL / "platform" / "roles.sql").read_text())
-        admin.execute(sql.SQL("create database {} owner {} template template0").format(sql.Identifier(name), sql.Identifier(SCRATCH_OWNER)))
+        admin.execute(
+            sql.SQL("create database {} owner {} template template0").format(sql.Identifier(name), sql.Identifier(SCRATCH_OWNER))
+        )
         url = server.libpq_url(embedded.url.set(database=name))
         try:
             with psycopg.connect(url, autocommit=True) as scratch:
@@ -116,7 +118,9 @@ def _restore_v1(embedded: server.EmbeddedServer, target: psycopg.Connection, url
          "--no-publications", "--no-subscriptions", f"--file={archive}", "--dbname", _url_of(target))  # fmt: skip
     contents = _run(embedded, "pg_restore", "--list", archive)
     listing = folder / "v1.list"
-    listing.write_text("\n".join(line for line in contents.splitlines() if not re.search(r" SCHEMA - public | DEFAULT ACL ", line)))
+    listing.write_text(
+        "\n".join(line for line in contents.splitlines() if not re.search(r" SCHEMA - public | DEFAULT ACL ", line))
+    )
     script = _run(embedded, "pg_restore", "--no-owner", f"--use-list={listing}", "--file=-", archive)
     with psycopg.connect(url, autocommit=True) as scratch:
         try:
@@ -196,7 +200,6 @@ def _objects(scratch: psycopg.Connection) -> dict[tuple[str, str], tuple[str, st
         scratch.execute("reset search_path")
 
 
-
 def _compare(
     embedded: server.EmbeddedServer,
     scratch: psycopg.Connection,
@@ -211,12 +214,19 @@ def _compare(
     def goes_along(object: tuple[str, str]) -> bool:
         return object[1] in is_ours or object[0] == "statistics"
 
-    new = {object: schema for object, (schema, state) in after.items() if before.get(object) != (schema, state) or goes_along(object)}
+    new = {
+        object: schema for object, (schema, state) in after.items() if before.get(object) != (schema, state) or goes_along(object)
+    }
     v1_objects = [
         f"{kind} {name}"
         for (kind, name), (schema, state) in before.items()
         if goes_along((kind, name))
-        or (kind == "function" and schema == "public" and after.get((kind, name)) != (schema, state) and name != f"public.{MOVED_FUNCTION}")
+        or (
+            kind == "function"
+            and schema == "public"
+            and after.get((kind, name)) != (schema, state)
+            and name != f"public.{MOVED_FUNCTION}"
+        )
     ]
     v2_objects = [f"{kind} {name}" for (kind, name), schema in new.items() if schema == "public"]
     private = [f"{kind} {name}" for (kind, name), schema in new.items() if schema == "private"]
@@ -254,14 +264,22 @@ def _compare(
         listing.write_text("\n".join(lines))
         return _for_psycopg(_run(embedded, "pg_restore", "--no-owner", f"--use-list={listing}", "--file=-", archive))
 
-    steps["link"] = [line for line in statements(script([*links, *about_links])) if not line.upper().startswith(("SET ", "SELECT "))]
+    steps["link"] = [
+        line for line in statements(script([*links, *about_links])) if not line.upper().startswith(("SET ", "SELECT "))
+    ]
     moved_function = [
         re.sub(r"^CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", line)
         for line in statements(script(moved))
         if not line.upper().startswith(("SET ", "SELECT "))
     ]
-    steps["users"] = [f"revoke all on function private.{MOVED_FUNCTION} from public, anon, authenticated, service_role", *moved_function, *steps["users"]]
-    rows = _run(embedded, "pg_dump", "--data-only", "--inserts", "--no-owner", "--schema=rollout_new", "--schema=private", "--dbname", url)
+    steps["users"] = [
+        f"revoke all on function private.{MOVED_FUNCTION} from public, anon, authenticated, service_role",
+        *moved_function,
+        *steps["users"],
+    ]
+    rows = _run(
+        embedded, "pg_dump", "--data-only", "--inserts", "--no-owner", "--schema=rollout_new", "--schema=private", "--dbname", url
+    )
     return Definition(
         before_copy=script(first),
         rows="\n".join(line for line in _for_psycopg(rows).splitlines() if line.startswith("INSERT INTO")),
@@ -320,7 +338,9 @@ def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path) 
     Raises:
         WorkbookError: it fails.
     """
-    result = subprocess.run([embedded.program(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        [embedded.program(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise WorkbookError(f"{program} failed ({last}); see whether the login may read the schema, and try again.")

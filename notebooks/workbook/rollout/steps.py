@@ -27,6 +27,10 @@ GHOSTS = ("profiles", "scenarios", "sessions", "messages", "messages_archive", "
 Say = Callable[[str], None]
 
 
+class Refused(WorkbookError):
+    """A step that does not come now, or not yet: nothing was changed, and the message says what helps."""
+
+
 @dataclass(frozen=True)
 class Obstacle:
     """Something that stops a rollout, and the statement that helps."""
@@ -46,8 +50,8 @@ class Pace:
     rows: int = 0
     """Rows carried since this run began."""
     seconds: float = 0
-    page: int = 0
-    pages: int = 0
+    pages_done: int = 0
+    """Pages of v1's tables that are copied, by this run or an earlier one."""
     longest_commit_ms: float = 0
     longest_batch_ms: float = 0
     noted: int = 0
@@ -119,7 +123,9 @@ class Runner:
         try:
             self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner.strip('"'))))
         except psycopg.Error:
-            raise WorkbookError(f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}.") from None
+            raise WorkbookError(
+                f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}."
+            ) from None
         for setting in ("statement_timeout = 0", "row_security = off", "timezone = 'UTC'", "search_path = ''", "lock_timeout = 0",
                         "idle_in_transaction_session_timeout = 0", "client_min_messages = error"):  # fmt: skip
             self.connection.execute(f"set {setting}")
@@ -135,12 +141,10 @@ class Runner:
         deadline = time.monotonic() + 10
         while not self.one("select pg_try_advisory_lock(hashtextextended('workbook rollout', 0))"):
             if time.monotonic() > deadline:
-                raise WorkbookError("Another runner is at work on this database; wait until it has ended.")
+                raise Refused("Another runner is at work on this database; wait until it has ended.")
             time.sleep(0.2)
         backends = {self.one("select pg_backend_pid()") for _ in range(5)}
-        held = self.one(
-            "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted"
-        )
+        held = self.one("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted")
         if len(backends) > 1 or not held:
             raise WorkbookError(
                 "DATABASE_URL goes through a pooler in transaction mode, which keeps no lock between two statements; "
@@ -177,7 +181,7 @@ class Runner:
                 return attempt
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):
                 if time.monotonic() > deadline:
-                    raise WorkbookError(
+                    raise Refused(
                         f"{what} did not get its locks within {PATIENCE_SECONDS} s; look in pg_stat_activity for a transaction that "
                         "stays open, and run the step again."
                     ) from None
@@ -326,9 +330,13 @@ def obstacles(runner: Runner) -> list[Obstacle]:
     found = [Obstacle(what, help) for what, help in runner.connection.execute(_OBSTACLES)]
     if runner.phase == "none" and not found:
         if not runner.one(_IS_V1):
-            found.append(Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1"))
+            found.append(
+                Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")
+            )
         elif runner.one("select to_regclass('private.repairs') is not null"):
-            found.append(Obstacle("some fixes are applied already", "Apply the others one by one: the rollout takes v1 as it was"))
+            found.append(
+                Obstacle("some fixes are applied already", "Apply the others one by one: the rollout takes v1 as it was")
+            )
         else:
             try:
                 definition(runner.connection)
@@ -352,81 +360,95 @@ def start(runner: Runner, say: Say = print) -> None:
     if runner.phase == "none":
         stops = obstacles(runner)
         if stops:
-            raise WorkbookError(f"The rollout cannot start: {' '.join(map(str, stops)).removesuffix('.')}.")
+            raise Refused(f"The rollout cannot start: {' '.join(map(str, stops)).removesuffix('.')}.")
         wanted = definition(runner.connection)
-        with runner.connection.transaction():
-            _expand(runner, wanted)
+        runner.run(expand_script(runner, wanted))
         say("v2's tables are made in the schema rollout_new; no client sees them.")
     for table in ("users", *TABLES):
         runner.patiently(lambda: runner.run("select rollout.watch(%s)", table), "Watching " + table)  # noqa: B023
-    runner.run(
-        "insert into rollout.progress (table_name, place, filenode) "
-        "select name, place, pg_relation_filenode(format('public.%%I', name)::regclass) from unnest(%s::text[]) with ordinality as t (name, place) "
-        "on conflict do nothing; update rollout.state set phase = 'started', catalog = rollout.catalog_now('public')".replace("%s", _literal(TABLES)).replace("%%", "%")
-    )
+    runner.run("select rollout.begin_copy()")
     say("Every change of v1 is noted from here on. Next: copy.")
 
 
-def _literal(names: tuple[str, ...]) -> str:
-    return "array['" + "','".join(names) + "']"
-
-
-def _expand(runner: Runner, wanted: Definition) -> None:
-    connection = runner.connection
+def expand_script(runner: Runner, wanted: Definition) -> str:
+    """Return what makes v2 beside v1 in this database, as SQL for one transaction."""
     before = _what_was_there(runner, wanted)
-    connection.execute(fixes.find(6).body)
-    connection.execute("set local lock_timeout = 0")
-    connection.execute(sql_file("engine.sql"))
-    connection.execute(wanted.before_copy)
-    # The dump has set what it needs for itself.
-    connection.execute("set search_path = ''; set row_security = off; set check_function_bodies = on")
-    connection.execute(wanted.rows)
-    connection.execute(sql_file("switch.sql"))
-    connection.execute(sql_file("procedures.sql"))
-    for function in ("log_partitions()", "create_log_partition(timestamptz, boolean)"):
-        text = runner.one("select pg_get_functiondef(%s::regprocedure)", f"private.{function}")
-        text = text.replace("private.log_partitions", "rollout.log_partitions").replace("public.", "rollout_new.")
-        connection.execute(text.replace("FUNCTION private.", "FUNCTION rollout."))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) values (%s, %s, %s, %s, %s, %s)",
-            repair_rows(),
-        )
-        steps = {**wanted.steps, **_steps_of(runner, wanted, before)}
-        cursor.executemany(
-            "insert into rollout.statements (step, place, statement) values (%s, %s, %s)",
-            [(step, place, text) for step, texts in steps.items() for place, text in enumerate(texts, 1)],
-        )
-    connection.execute(
-        "insert into rollout.state (phase, week_reset_date, catalog, before) values ('starting', private.next_week_reset(now()), '', %s)",
-        [Jsonb(before)],
-    )
+    steps = {**wanted.steps, **_steps_of(runner, wanted, before)}
+    parts = [
+        fixes.find(6).body,
+        "set local lock_timeout = 0;",
+        sql_file("engine.sql"),
+        wanted.before_copy,
+        # The dump has set what it needs for itself.
+        "set search_path = ''; set row_security = off; set check_function_bodies = on; set client_min_messages = warning;",
+        wanted.rows,
+        sql_file("switch.sql"),
+        sql_file("procedures.sql"),
+        _PARTITION_FUNCTIONS,
+        *(
+            f"insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) values ({_literals(runner, *row)});"
+            for row in repair_rows()
+        ),
+        *(
+            f"insert into rollout.statements (step, place, statement) values ({_literals(runner, step, place, text)});"
+            for step, texts in steps.items()
+            for place, text in enumerate(texts, 1)
+        ),
+        "insert into rollout.state (phase, week_reset_date, catalog, before) "
+        f"values ('starting', private.next_week_reset(now()), '', {_literals(runner, Jsonb(before))});",
+        *_triggers_on_ghosts(),
+        "select rollout.set_triggers('rollout_new', false);",
+        sql_file("compat_over_v1.sql"),
+        sql_file("compat_over_v2.sql"),
+    ]
+    return "\n\n".join(parts)
+
+
+# v2's own functions make partitions of logs before the switch as well, with the ghost's name in their text.
+_PARTITION_FUNCTIONS = """
+do $do$
+declare
+    made text;
+begin
+    foreach made in array array['log_partitions()', 'create_log_partition(timestamptz, boolean)'] loop
+        execute replace(
+            replace(
+                replace(pg_get_functiondef(('private.' || made)::regprocedure), 'private.log_partitions', 'rollout.log_partitions'),
+                'public.', 'rollout_new.'
+            ),
+            'FUNCTION private.', 'FUNCTION rollout.'
+        );
+    end loop;
+end;
+$do$;
+"""
+
+
+def _literals(runner: Runner, *values: object) -> str:
+    return sql.SQL(", ").join(map(sql.Literal, values)).as_string(runner.connection)
+
+
+def _triggers_on_ghosts() -> list[str]:
+    """Return the triggers that note v2's changes, for a way back, and carry erasures over; they are off until the switch."""
+    made = []
     for table in GHOSTS:
-        connection.execute(
+        # An archived message is a message.
+        noted = "messages" if table == "messages_archive" else table
+        made.append(
             f"create trigger rollout_note after insert or update or delete on rollout_new.{table} "
-            f"for each row execute function rollout.note('{table}')"
+            f"for each row execute function rollout.note('{noted}');"
         )
-        connection.execute(
-            f"create trigger rollout_note_truncate after truncate on rollout_new.{table} "
-            f"for each statement execute function rollout.note('{table}')"
-        )
-    # An archived message is a message.
-    for trigger in ("rollout_note", "rollout_note_truncate"):
-        connection.execute(f"drop trigger {trigger} on rollout_new.messages_archive")
-    connection.execute(
-        "create trigger rollout_note after insert or update or delete on rollout_new.messages_archive "
-        "for each row execute function rollout.note('messages')"
-    )
-    connection.execute(
+        if table != "messages_archive":
+            made.append(
+                f"create trigger rollout_note_truncate after truncate on rollout_new.{table} "
+                f"for each statement execute function rollout.note('{noted}');"
+            )
+    return [
+        *made,
         "create trigger rollout_forget after update of deleted_at on rollout_new.profiles "
-        "for each row when (new.deleted_at is not null) execute function rollout.forget('profiles')"
-    )
-    connection.execute(
-        "create trigger rollout_forget after update on rollout_new.logs for each row execute function rollout.forget('logs')"
-    )
-    connection.execute("select rollout.set_triggers('rollout_new', false)")
-    connection.execute(sql_file("compat_over_v1.sql"))
-    connection.execute(sql_file("compat_over_v2.sql"))
+        "for each row when (new.deleted_at is not null) execute function rollout.forget('profiles');",
+        "create trigger rollout_forget after update on rollout_new.logs for each row execute function rollout.forget('logs');",
+    ]
 
 
 def sql_file(name: str) -> str:
@@ -497,7 +519,9 @@ def _triggers_of_team(runner: Runner) -> tuple[list[str], list[str]]:
         "to_regclass('public.messages'), to_regclass('public.logs'))"
     ).fetchall()
     now = [text.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER") for (text,) in found]
-    return [text.replace("FUNCTION public.update_updated_at_column", "FUNCTION private.update_updated_at_column") for text in now], now
+    return [
+        text.replace("FUNCTION public.update_updated_at_column", "FUNCTION private.update_updated_at_column") for text in now
+    ], now
 
 
 def _publications(runner: Runner) -> tuple[list[str], list[str]]:
@@ -568,6 +592,10 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
     pace = Pace()
     began = time.monotonic()
     pages = 16
+    done_before = runner.one(
+        "select coalesce(sum(pg_relation_size(format('public.%I', table_name)::regclass)), 0)::bigint / current_setting('block_size')::int "
+        "from rollout.progress where is_copied"
+    )
     while True:
         batch = time.monotonic()
         row, commit_ms = turn(runner, pages, 2000)
@@ -576,7 +604,9 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
         pace.longest_batch_ms = max(pace.longest_batch_ms, 1000 * elapsed)
         pace.noted += row["applied"]
         if row["of_table"]:
-            pace.table, pace.page, pace.pages = row["of_table"], row["next_page"], row["all_pages"]
+            pace.table, pace.pages_done = row["of_table"], done_before + min(row["next_page"], row["all_pages"])
+            if row["next_page"] >= row["all_pages"]:
+                done_before += row["all_pages"]
             pace.rows += row["copied"]
             pages = max(1, min(4096, int(pages * min(2, max(0.5, BATCH_SECONDS / max(elapsed, 0.001))))))
         pace.seconds = time.monotonic() - began
@@ -594,6 +624,17 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
     pace.seconds = time.monotonic() - began
     say("v2 is filled, and follows v1. Next: switch.")
     return pace
+
+
+def pages_to_copy(runner: Runner) -> int:
+    """Return how many pages v1's tables have."""
+    return int(
+        runner.one(
+            "select coalesce(sum(pg_relation_size(oid)), 0)::bigint / current_setting('block_size')::int from pg_class "
+            "where oid in (select to_regclass('public.' || name) from unnest(%s::text[]) as name)",
+            list(TABLES),
+        )
+    )
 
 
 def turn(runner: Runner, pages: int, notes: int) -> tuple[dict[str, Any], float]:
@@ -631,7 +672,7 @@ def drain(runner: Runner, few: int = 0) -> None:
         if row["is_done"] or (few and runner.one("select count(*) from rollout.dirty") <= few):
             return
         if time.monotonic() > deadline and not row["of_table"]:
-            raise WorkbookError("v1 changes faster than its changes can be carried over; try again at a quieter time.")
+            raise Refused("v1 changes faster than its changes can be carried over; try again at a quieter time.")
 
 
 # --- Switch -------------------------------------------------------------------------------------------------------
@@ -665,8 +706,10 @@ def switch(runner: Runner, say: Say = print) -> float:
     try:
         tries = runner.patiently(attempt, "The switch")
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
-        raise WorkbookError(f"The switch is refused: {error.diag.message_primary}. {error.diag.message_hint}") from None
-    say(f"Clients have v2, after {tries} {'try' if tries == 1 else 'tries'}; the switch took {took:.0f} ms. v1 lies in rollout_old.")
+        raise Refused(f"The switch is refused: {error.diag.message_primary}. {error.diag.message_hint}") from None
+    say(
+        f"Clients have v2, after {tries} {'try' if tries == 1 else 'tries'}; the switch took {took:.0f} ms. v1 lies in rollout_old."
+    )
     say("Old clients speak to compat_v1. Watch; until finish, back leads to v1 again.")
     return took
 
@@ -758,7 +801,7 @@ def abort(runner: Runner, say: Say = print) -> None:
         say("There is no rollout here.")
         return
     if runner.phase == "switched":
-        raise WorkbookError("Clients have v2 already, so the way to v1 is the step back.")
+        raise Refused("Clients have v2 already, so the way to v1 is the step back.")
     _clear(runner)
     say("The rollout is taken away; v1 is what it was.")
 
@@ -783,14 +826,16 @@ def finish(runner: Runner, say: Say = print, *, has_backup: bool, has_old_client
     """
     if runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null") and not runner.one(_IS_V1):
         if not has_old_clients:
-            runner.patiently(lambda: runner.run("set local lock_timeout = '30ms'; drop schema compat_v1 cascade"), "Dropping compat_v1")
+            runner.patiently(
+                lambda: runner.run("set local lock_timeout = '30ms'; drop schema compat_v1 cascade"), "Dropping compat_v1"
+            )
             say("compat_v1 is gone.")
         else:
             say("v1's tables are gone already. compat_v1 stays until OLD_CLIENTS=none.")
         return
     _require(runner, {"switched"}, "finish")
     if not has_backup:
-        raise WorkbookError("finish drops v1's tables for good: take a backup of this database, and say BACKUP=done.")
+        raise Refused("finish drops v1's tables for good: take a backup of this database, and say BACKUP=done.")
     for table in GHOSTS:
         runner.patiently(lambda: runner.run("select rollout.unwatch(%s)", table), "Taking the notes off " + table)  # noqa: B023
     runner.patiently(lambda: runner.run("select rollout.unwatch('users')"), "Taking the notes off users")
@@ -799,7 +844,9 @@ def finish(runner: Runner, say: Say = print, *, has_backup: bool, has_old_client
     if has_old_clients:
         say("compat_v1 stays for old clients: once there are none, finish with OLD_CLIENTS=none.")
     else:
-        runner.patiently(lambda: runner.run("set local lock_timeout = '30ms'; drop schema compat_v1 cascade"), "Dropping compat_v1")
+        runner.patiently(
+            lambda: runner.run("set local lock_timeout = '30ms'; drop schema compat_v1 cascade"), "Dropping compat_v1"
+        )
         say("compat_v1 is gone.")
 
 
@@ -808,7 +855,7 @@ def _require(runner: Runner, phases: set[str], step: str) -> None:
     if phase in phases:
         return
     first = {"none": "start", "starting": "start", "started": "copy", "linked": "switch", "switched": "finish, or back"}[phase]
-    raise WorkbookError(f"The step {step} does not come now: the rollout is {phase}, and what comes next is {first}.")
+    raise Refused(f"The step {step} does not come now: the rollout is {phase}, and what comes next is {first}.")
 
 
 # --- Status -------------------------------------------------------------------------------------------------------
@@ -827,12 +874,16 @@ def status(runner: Runner) -> Status:
             facts[table] = f"{rows:,} rows, {'copied' if is_copied else f'page {page:,} of {pages:,}'}"
         if runner.one("select to_regclass('private.repairs') is not null"):
             facts["rows repaired"] = dict(
-                runner.connection.execute("select issue::text, count(*) from private.repairs group by issue order by issue").fetchall()
+                runner.connection.execute(
+                    "select issue::text, count(*) from private.repairs group by issue order by issue"
+                ).fetchall()
             )
     if phase == "switched":
         facts["switched at"] = str(runner.one("select date_trunc('second', switched_at) from rollout.state"))
         facts["written since"] = runner.one("select count(*) from rollout.dirty")
-        facts["v1 has no place for"] = dict(runner.connection.execute("select table_name, rows from rollout.without_place()").fetchall())
+        facts["v1 has no place for"] = dict(
+            runner.connection.execute("select table_name, rows from rollout.without_place()").fetchall()
+        )
     if kept := kept_rows(runner):
         facts["kept from a way back"] = kept
     facts["disk"] = {
