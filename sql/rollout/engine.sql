@@ -280,6 +280,7 @@ begin
         limit 1
     ) as shape;
     if of_table = 'profiles' then
+        delete from private.addresses_to_forget where user_id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
         insert into private.addresses_to_forget
         select * from pg_temp.addresses_to_forget
         on conflict do nothing;
@@ -352,27 +353,36 @@ begin
 
     case of_table
         when 'scenarios' then
-            -- Titles and codes may change places.
+            -- Titles and codes may change places. What is gone is deleted once no session refers to it any more.
             update rollout_new.scenarios
             set title = format('~%s', scenarios.id),
                 code = format('x%s', scenarios.id)
-            from pg_temp.scenarios as batch
-            where batch.id = scenarios.id
-                and (batch.title, batch.code) is distinct from (scenarios.title, scenarios.code);
-            delete from rollout_new.scenarios
-            where not exists (select from pg_temp.scenarios as batch where batch.id = scenarios.id);
+            where not exists (
+                select
+                from pg_temp.scenarios as batch
+                where batch.id = scenarios.id
+                    and (batch.title, batch.code) is not distinct from (scenarios.title, scenarios.code)
+            );
             perform rollout.store_batch('scenarios');
         when 'profiles' then
+            -- Who is gone is deleted once their sessions are somebody else's: they would go along, with their messages.
             update rollout_new.profiles
             set email = format('%s@duplicate.invalid', profiles.id)
-            from pg_temp.profiles as batch
-            where batch.id = profiles.id
+            where profiles.id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
                 and profiles.email is not null
-                and batch.email is distinct from profiles.email;
-            delete from rollout_new.profiles
-            where id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
-                and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
+                and not exists (
+                    select
+                    from pg_temp.profiles as batch
+                    where batch.id = profiles.id
+                        and batch.email is not distinct from profiles.email
+                );
             perform rollout.store_batch('profiles');
+            -- A session is closed with its account.
+            insert into rollout.dirty (table_name, key)
+            select 'sessions', sessions.id::pg_catalog.text
+            from pg_temp.users
+            join rollout_new.sessions on sessions.user_id = users.id
+            where (sessions.closed_at is null) <> (users.deleted_at is null);
             delete from rollout.addresses where user_id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
             insert into rollout.addresses (user_id, address)
             select batch.id, lower(coalesce(case when users.email ~ '\S' then users.email end, v1.email, batch.email::pg_catalog.text))
@@ -385,8 +395,15 @@ begin
             delete from rollout_new.sessions
             where id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
                 and not exists (select from pg_temp.sessions as batch where batch.id = sessions.id);
-            perform rollout.store_batch('sessions', 'batch.is_completed');
-            perform rollout.store_batch('sessions', 'not batch.is_completed');
+            -- One open session a learner, also while open ones change places.
+            update rollout_new.sessions
+            set is_completed = true,
+                completed_at = sessions.started_at
+            from pg_temp.sessions as batch
+            where batch.id = sessions.id
+                and not sessions.is_completed
+                and (batch.is_completed or batch.user_id <> sessions.user_id);
+            perform rollout.store_batch('sessions');
         when 'messages' then
             delete from rollout_new.messages
             where rows_of is null
@@ -467,8 +484,10 @@ begin
     get diagnostics how_many = row_count;
 
     if how_many > 0 then
-        for of_table in select distinct table_name from pg_temp.noted where key is null loop
-            perform rollout.begin_again(of_table);
+        foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
+            if exists (select from pg_temp.noted where noted.table_name = of_table and noted.key is null) then
+                perform rollout.begin_again(of_table);
+            end if;
         end loop;
 
         -- What is gone goes from the last table to the first, what is there comes from the first to the last. A completed session
@@ -513,6 +532,12 @@ begin
                 perform rollout.carry(of_table);
             end if;
         end loop;
+        delete from rollout_new.profiles
+        where id in (select key::pg_catalog.uuid from pg_temp.noted where table_name = 'profiles' and key is not null)
+            and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
+        delete from rollout_new.scenarios
+        where exists (select from pg_temp.noted where table_name = 'scenarios')
+            and not exists (select from public.scenarios as v1 where v1.id = scenarios.id);
     end if;
     return how_many;
 end;
@@ -526,6 +551,13 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if of_table = 'sessions' then
+        -- Whose completed sessions these were counted them.
+        insert into rollout.dirty (table_name, key)
+        select distinct 'profiles', sessions.user_id::pg_catalog.text
+        from rollout_new.sessions
+        where sessions.is_completed;
+    end if;
     execute format('delete from rollout_new.%I', of_table);
     delete from private.repairs where repairs.table_name = of_table;
     update rollout.progress
