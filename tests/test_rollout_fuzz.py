@@ -1,4 +1,4 @@
-"""Random writes at every moment of a rollout: what it makes of v1 is what the fixes make of the same rows, and back loses nothing."""
+"""Random writes at every moment of a rollout: it makes of v1 what the fixes make of the same rows, and back loses nothing."""
 
 import os
 import random
@@ -41,7 +41,8 @@ from generate_series(1, 60) as n;
 # {user}, {session}, {message}, {log} and {scenario} are ids of rows that are there, each another one; {new} is nobody's.
 USERS = [
     "insert into auth.users (id, email) values ({new}, {address})",
-    "insert into auth.users (id, email, is_sso_user) values ({new}, {address}, true); delete from public.profiles where id = {new}",
+    "insert into auth.users (id, email, is_sso_user) values ({new}, {address}, true);"
+    "delete from public.profiles where id = {new}",
     "update auth.users set email = {address}, is_sso_user = true where id = {user}",
     "update auth.users set email = {address} where id = {user}",
     "update auth.users set email = null where id = {user}",
@@ -183,8 +184,9 @@ class Writer:
         back = f"now() - interval '{chance.choice([0, 1, 3, 9, 40, 400, 2000])} days {chance.randrange(100)} minutes'"
         return chance.choice(kind).format(
             user=self.one_of("auth.users"), user2=self.one_of("public.profiles"), user3=self.one_of("public.profiles"),
-            session=self.one_of("public.sessions"), session2=self.one_of("public.sessions"), message=self.one_of("public.messages"),
-            log=self.one_of("public.logs"), scenario=self.one_of("public.scenarios"), scenario2=self.one_of("public.scenarios"),
+            session=self.one_of("public.sessions"), session2=self.one_of("public.sessions"),
+            message=self.one_of("public.messages"), log=self.one_of("public.logs"),
+            scenario=self.one_of("public.scenarios"), scenario2=self.one_of("public.scenarios"),
             new=f"'{random.Random(chance.random()).getrandbits(128):032x}'", salt=f"'{chance.random()}'",
             address=f"'{chance.choice([address, address, address, ' '])}'", moment=f"({back})", small=chance.randrange(5),
             flag=chance.choice(["true", "false"]), role=f"'{chance.choice(['user', 'scenario', 'helper'])}'",
@@ -334,7 +336,7 @@ def v2_schema(of: Database) -> list[tuple[str, str, str]]:
 
 
 def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Database, list[str]]:
-    """Write at random beside a rollout up to its switch; return it, what the fixes make of the same rows, and what was written."""
+    """Write at random beside a rollout up to its switch; return it, v1 as it was right before, and what was written."""
     chance = random.Random(seed)
     live = started.copy()
     writer = Writer(live.url, chance)
@@ -343,7 +345,7 @@ def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Databas
             for act in range(acts):
                 writer.act()
                 if act > chance.random() * acts:
-                    row, _ = steps.turn(runner, chance.choice([1, 1, 2, 16]), chance.choice([1, 2, 5, 50]))
+                    row, _ = steps.turn(runner, chance.choice([0, 1, 1, 2, 16]), chance.choice([0, 1, 2, 5, 50]))
                     if chance.random() < 0.1:
                         take_a_turn_that_fails(runner)
                     if row["is_done"] and chance.random() < 0.5:
@@ -353,7 +355,7 @@ def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Databas
             for _ in range(acts // 2):
                 writer.act()
                 if chance.random() < 0.5:
-                    steps.turn(runner, chance.choice([1, 16]), chance.choice([1, 2, 5, 50]))
+                    steps.turn(runner, chance.choice([0, 1, 16]), chance.choice([0, 1, 2, 5, 50]))
             if chance.random() < 0.3:
                 runner.connection.execute("update rollout.state set week_reset_date = week_reset_date - interval '7 days'")
     except BaseException:
@@ -422,7 +424,7 @@ def switched(live: Database) -> Database:
 # Learners 1 to 23 have an open session (the one with their number less one) and two completed ones.
 USER, OPEN = "md5('user{}')::uuid", "md5('session{}')::uuid"
 HANG_TOGETHER = {
-    "an account that is deleted softly closes its sessions": f"update auth.users set deleted_at = now() where id = {USER.format(1)}",
+    "a soft deletion closes sessions": f"update auth.users set deleted_at = now() where id = {USER.format(1)}",
     "and opens them as it comes back": f"update auth.users set deleted_at = null where id = {USER.format(1)}",
     "another one stays deleted": f"update auth.users set deleted_at = now() where id = {USER.format(2)}",
     "open sessions that change places": f"""

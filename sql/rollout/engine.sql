@@ -153,10 +153,9 @@ declare
     our pg_catalog.text;
     made pg_catalog.record;
 begin
-    if to_regclass('pg_temp.keys') is not null then
+    if to_regclass('pg_temp.noted') is not null then
         return;
     end if;
-    create temporary table keys (id text not null primary key) on commit delete rows;
     create temporary table noted (table_name text not null, key text) on commit delete rows;
     create temporary table users (id uuid not null primary key, email text, deleted_at timestamptz) on commit delete rows;
     create temporary table repairs (like private.repairs including defaults including indexes) on commit delete rows;
@@ -181,7 +180,7 @@ $$;
 comment on function rollout.prepare() is 'Makes the temporary tables of a batch, with every column that a row ever has from v1 to v2.';
 revoke all on function rollout.prepare() from public;
 
-create function rollout.open_batch(of_table text, rows_of text) returns void
+create function rollout.open_batch(of_table text, ids text[], rows_of text) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -191,7 +190,10 @@ begin
     perform set_config('rollout.completes', 'off', true);
     delete from pg_temp.repairs;
     execute format('delete from pg_temp.%I', of_table);
-    execute format('insert into pg_temp.%1$I (%2$s) select %2$s from public.%1$I as v1 where %3$s', of_table, names, rows_of);
+    execute format(
+        'insert into pg_temp.%1$I (%2$s) select %2$s from public.%1$I as v1 where %3$s', of_table, names, coalesce(rows_of, 'v1.id = any ($1)')
+    )
+    using ids::pg_catalog.uuid[];
     if of_table = 'sessions' then
         delete from pg_temp.users;
         insert into pg_temp.users
@@ -202,8 +204,9 @@ begin
     end if;
 end;
 $$;
-comment on function rollout.open_batch(text, text) is 'Takes rows of one of v1''s tables, by a condition on a row v1, into its temporary table.';
-revoke all on function rollout.open_batch(text, text) from public;
+comment on function rollout.open_batch(text, text[], text) is
+'Takes rows of one of v1''s tables, by their keys or by a condition on a row v1, into its temporary table.';
+revoke all on function rollout.open_batch(text, text[], text) from public;
 
 create function rollout.repair_batch(of_table text) returns void
 language plpgsql
@@ -226,7 +229,7 @@ comment on function rollout.repair_batch(text) is 'Runs on the batch what the fi
 revoke all on function rollout.repair_batch(text) from public;
 
 -- The rows of the batch take the place of those with their keys.
-create function rollout.store_batch(of_table text, is_wanted text default 'true') returns void
+create function rollout.store_batch(of_table text) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -251,23 +254,23 @@ begin
         and not attisdropped
         and attgenerated = '';
     execute format(
-        'insert into rollout_new.%1$I (%2$s) overriding system value select %3$s from pg_temp.%1$I as batch where %4$s%5$s',
-        of_table, names, written, is_wanted,
-        case when of_table <> 'logs' then ' on conflict (id) do update set ' || renewed end
+        'insert into rollout_new.%1$I (%2$s) overriding system value select %3$s from pg_temp.%1$I as batch '
+        'on conflict (%4$s) do update set %5$s',
+        of_table, names, written, case of_table when 'logs' then 'id, created_at' else 'id' end, renewed
     );
 end;
 $$;
-comment on function rollout.store_batch(text, text) is 'Writes the batch into v2''s table.';
-revoke all on function rollout.store_batch(text, text) from public;
+comment on function rollout.store_batch(text) is 'Writes the batch into v2''s table.';
+revoke all on function rollout.store_batch(text) from public;
 
-create function rollout.close_batch(of_table text) returns void
+create function rollout.close_batch(of_table text, ids text[]) returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
     delete from private.repairs
     where repairs.table_name = of_table
-        and repairs.row_id in (select id from pg_temp.keys);
+        and repairs.row_id = any (ids);
     insert into private.repairs (issue, table_name, row_id, before, repaired_at)
     select made.issue, made.table_name, made.row_id, made.before - shape.hidden, made.repaired_at
     from pg_temp.repairs as made
@@ -280,74 +283,77 @@ begin
         limit 1
     ) as shape;
     if of_table = 'profiles' then
-        delete from private.addresses_to_forget where user_id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
+        delete from private.addresses_to_forget where addresses_to_forget.user_id = any (ids::pg_catalog.uuid[]);
         insert into private.addresses_to_forget
         select * from pg_temp.addresses_to_forget
         on conflict do nothing;
     end if;
 end;
 $$;
-comment on function rollout.close_batch(text) is 'Keeps the batch''s before-images, with the columns that the row had then.';
-revoke all on function rollout.close_batch(text) from public;
+comment on function rollout.close_batch(text, text[]) is 'Keeps the batch''s before-images, with the columns that the row had then.';
+revoke all on function rollout.close_batch(text, text[]) from public;
 
--- One batch of one table. The keys stand in the temporary table keys; those that v1 has no more are deleted in v2.
-create function rollout.carry(of_table text, rows_of text default null) returns integer
+-- One batch of one table. Keys are arrays: the planner sees how many there are, and goes by the index.
+create function rollout.carry(of_table text, ids text[], rows_of text default null) returns integer
 language plpgsql
 set search_path = ''
--- The batch has no statistics, and what it is joined with has an index.
-set enable_seqscan = off
 set random_page_cost = 1.1
 as $$
+#variable_conflict use_variable
 declare
-    carried integer;
+    users pg_catalog.uuid[];
 begin
-    if not exists (select from pg_temp.keys) and of_table <> 'scenarios' then
-        return 0;
-    end if;
-
     case of_table
         when 'scenarios' then
             -- A few rows, whose titles, codes and places depend on each other: always all of them.
-            delete from pg_temp.keys;
-            insert into pg_temp.keys
-            select id::pg_catalog.text from public.scenarios
-            union
-            select id::pg_catalog.text from rollout_new.scenarios;
-            perform rollout.open_batch('scenarios', 'true');
+            ids := array(
+                select scenarios.id::pg_catalog.text from public.scenarios
+                union
+                select scenarios.id::pg_catalog.text from rollout_new.scenarios
+            );
+            perform rollout.open_batch('scenarios', null, 'true');
         when 'profiles' then
             -- Whoever shares an address with one of these, before or after, may have to give it up or get it back.
-            insert into pg_temp.keys
-            select distinct addresses.user_id::pg_catalog.text
-            from rollout.addresses
-            where addresses.address in (
-                    select shared.address
-                    from pg_temp.keys
-                    join rollout.addresses as shared on shared.user_id = keys.id::pg_catalog.uuid
-                    union all
-                    select lower(coalesce(case when users.email ~ '\S' then users.email end, profiles.email))
-                    from pg_temp.keys
-                    left join auth.users on users.id = keys.id::pg_catalog.uuid
-                    left join public.profiles on profiles.id = keys.id::pg_catalog.uuid
-                )
-            on conflict do nothing;
+            users := array(
+                select unnest(ids::pg_catalog.uuid[])
+                union
+                select addresses.user_id
+                from rollout.addresses
+                where addresses.address = any (
+                        array(
+                            select shared.address
+                            from rollout.addresses as shared
+                            where shared.user_id = any (ids::pg_catalog.uuid[])
+                            union all
+                            select lower(coalesce(case when users.email ~ '\S' then users.email end, profiles.email))
+                            from unnest(ids::pg_catalog.uuid[]) as wanted (id)
+                            left join auth.users on users.id = wanted.id
+                            left join public.profiles on profiles.id = wanted.id
+                        )
+                    )
+            );
+            ids := users::pg_catalog.text[];
             delete from pg_temp.users;
             delete from pg_temp.addresses_to_forget;
             insert into pg_temp.users
-            select users.id, users.email, users.deleted_at
-            from auth.users
-            where users.id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
-            perform rollout.open_batch('profiles', 'v1.id in (select keys.id::uuid from pg_temp.keys)');
+            select accounts.id, accounts.email, accounts.deleted_at
+            from auth.users as accounts
+            where accounts.id = any (users);
+            perform rollout.open_batch('profiles', ids, null);
         when 'sessions' then
             -- One open session a learner: whoever opens one here has closed the other, which comes along.
-            insert into pg_temp.keys
-            select other.id::pg_catalog.text
-            from pg_temp.keys
-            join public.sessions on sessions.id = keys.id::pg_catalog.uuid and not sessions.is_completed
-            join rollout_new.sessions as other on other.user_id = sessions.user_id and not other.is_completed
-            on conflict do nothing;
-            perform rollout.open_batch('sessions', 'v1.id in (select keys.id::uuid from pg_temp.keys)');
+            ids := array(
+                select unnest(ids)
+                union
+                select other.id::pg_catalog.text
+                from public.sessions
+                join rollout_new.sessions as other on other.user_id = sessions.user_id and not other.is_completed
+                where sessions.id = any (ids::pg_catalog.uuid[])
+                    and not sessions.is_completed
+            );
+            perform rollout.open_batch('sessions', ids, null);
         else
-            perform rollout.open_batch(of_table, coalesce(rows_of, 'v1.id in (select keys.id::uuid from pg_temp.keys)'));
+            perform rollout.open_batch(of_table, ids, rows_of);
     end case;
     perform rollout.repair_batch(of_table);
 
@@ -363,12 +369,11 @@ begin
                 where batch.id = scenarios.id
                     and (batch.title, batch.code) is not distinct from (scenarios.title, scenarios.code)
             );
-            perform rollout.store_batch('scenarios');
         when 'profiles' then
             -- Who is gone is deleted once their sessions are somebody else's: they would go along, with their messages.
             update rollout_new.profiles
             set email = format('%s@duplicate.invalid', profiles.id)
-            where profiles.id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
+            where profiles.id = any (users)
                 and profiles.email is not null
                 and not exists (
                     select
@@ -376,56 +381,58 @@ begin
                     where batch.id = profiles.id
                         and batch.email is not distinct from profiles.email
                 );
-            perform rollout.store_batch('profiles');
             -- A session is closed with its account.
             insert into rollout.dirty (table_name, key)
             select 'sessions', sessions.id::pg_catalog.text
-            from pg_temp.users
-            join rollout_new.sessions on sessions.user_id = users.id
-            where (sessions.closed_at is null) <> (users.deleted_at is null);
-            delete from rollout.addresses where user_id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
+            from pg_temp.users as accounts
+            join rollout_new.sessions on sessions.user_id = accounts.id
+            where accounts.id = any (users)
+                and sessions.user_id = any (users)
+                and (sessions.closed_at is null) <> (accounts.deleted_at is null);
+            delete from rollout.addresses where addresses.user_id = any (users);
             insert into rollout.addresses (user_id, address)
-            select batch.id, lower(coalesce(case when users.email ~ '\S' then users.email end, v1.email, batch.email::pg_catalog.text))
+            select batch.id, lower(coalesce(case when accounts.email ~ '\S' then accounts.email end, v1.email, batch.email::pg_catalog.text))
             from pg_temp.profiles as batch
-            left join pg_temp.users on users.id = batch.id
+            left join pg_temp.users as accounts on accounts.id = batch.id
             left join public.profiles as v1 on v1.id = batch.id
             where batch.deleted_at is null;
         when 'sessions' then
-            perform rollout.follow_sessions();
+            perform rollout.follow_sessions(ids::pg_catalog.uuid[]);
             delete from rollout_new.sessions
-            where id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
+            where sessions.id = any (ids::pg_catalog.uuid[])
                 and not exists (select from pg_temp.sessions as batch where batch.id = sessions.id);
             -- One open session a learner, also while open ones change places.
             update rollout_new.sessions
             set is_completed = true,
                 completed_at = sessions.started_at
             from pg_temp.sessions as batch
-            where batch.id = sessions.id
+            where sessions.id = any (ids::pg_catalog.uuid[])
+                and batch.id = sessions.id
                 and not sessions.is_completed
                 and (batch.is_completed or batch.user_id <> sessions.user_id);
-            perform rollout.store_batch('sessions');
         when 'messages' then
-            delete from rollout_new.messages
-            where rows_of is null
-                and id in (select keys.id::pg_catalog.uuid from pg_temp.keys)
-                and not exists (select from pg_temp.messages as batch where batch.id = messages.id);
-            perform rollout.store_batch('messages');
+            if rows_of is null then
+                delete from rollout_new.messages
+                where messages.id = any (ids::pg_catalog.uuid[])
+                    and not exists (select from pg_temp.messages as batch where batch.id = messages.id);
+            end if;
         when 'logs' then
-            delete from rollout_new.logs where id in (select keys.id::pg_catalog.uuid from pg_temp.keys);
-            perform rollout.store_batch('logs');
+            if rows_of is null then
+                delete from rollout_new.logs where logs.id = any (ids::pg_catalog.uuid[]);
+            end if;
     end case;
-    select count(*) into carried from pg_temp.keys;
-    perform rollout.close_batch(of_table);
-    return carried;
+    perform rollout.store_batch(of_table);
+    perform rollout.close_batch(of_table, ids);
+    return cardinality(ids);
 end;
 $$;
-comment on function rollout.carry(text, text) is
-'Carries the rows whose keys stand in the temporary table keys from one of v1''s tables into v2''s, repaired as the fixes repair them. '
-'Rows of messages and logs may be given by a condition instead, which no row that is gone fulfils.';
-revoke all on function rollout.carry(text, text) from public;
+comment on function rollout.carry(text, text[], text) is
+'Carries rows of one of v1''s tables by their keys into v2''s, repaired as the fixes repair them. Rows of messages and logs are looked '
+'up by a condition instead where one is given.';
+revoke all on function rollout.carry(text, text[], text) from public;
 
 -- What a session's change means for others: its learner's counts, and, where it is another learner's now, its messages.
-create function rollout.follow_sessions() returns void
+create function rollout.follow_sessions(ids uuid[]) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -433,10 +440,10 @@ begin
     insert into rollout.dirty (table_name, key)
     select distinct 'profiles', counted.user_id::pg_catalog.text
     from (
-        select coalesce(batch.id, sessions.id) as id, unnest(array[batch.user_id, sessions.user_id]) as user_id
-        from pg_temp.keys
-        left join pg_temp.sessions as batch on batch.id = keys.id::pg_catalog.uuid
-        left join rollout_new.sessions on sessions.id = keys.id::pg_catalog.uuid
+        select unnest(array[batch.user_id, sessions.user_id]) as user_id
+        from unnest(ids) as wanted (id)
+        left join pg_temp.sessions as batch on batch.id = wanted.id
+        left join rollout_new.sessions on sessions.id = wanted.id
         where (batch.user_id, batch.is_completed, batch.completed_at)
             is distinct from (sessions.user_id, sessions.is_completed, sessions.completed_at)
             and (batch.is_completed or sessions.is_completed)
@@ -458,19 +465,19 @@ begin
     from moved;
 end;
 $$;
-comment on function rollout.follow_sessions() is 'Notes the profiles and messages that depend on a session which is about to change.';
-revoke all on function rollout.follow_sessions() from public;
+comment on function rollout.follow_sessions(uuid[]) is 'Notes the profiles and messages that depend on sessions which are about to change.';
+revoke all on function rollout.follow_sessions(uuid[]) from public;
 
 -- --- One turn of the runner -----------------------------------------------------------------------------------------
 
 create function rollout.apply_notes(up_to integer) returns integer
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 set random_page_cost = 1.1
 as $$
 declare
     of_table pg_catalog.text;
+    ids pg_catalog.text[];
     how_many integer;
 begin
     delete from pg_temp.noted;
@@ -482,41 +489,48 @@ begin
     insert into pg_temp.noted
     select distinct table_name, key from taken;
     get diagnostics how_many = row_count;
+    if how_many = 0 then
+        return 0;
+    end if;
 
-    if how_many > 0 then
-        foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
-            if exists (select from pg_temp.noted where noted.table_name = of_table and noted.key is null) then
-                perform rollout.begin_again(of_table);
-            end if;
-        end loop;
+    foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
+        if exists (select from pg_temp.noted where noted.table_name = of_table and noted.key is null) then
+            perform rollout.begin_again(of_table);
+        end if;
+    end loop;
 
-        -- What is gone goes from the last table to the first, what is there comes from the first to the last. A completed session
-        -- that is gone was counted.
-        insert into rollout.dirty (table_name, key)
-        select distinct 'profiles', sessions.user_id::pg_catalog.text
-        from rollout_new.sessions
-        where sessions.is_completed
-            and sessions.id in (select key::pg_catalog.uuid from pg_temp.noted where table_name = 'sessions' and key is not null)
-            and not exists (select from public.sessions as v1 where v1.id = sessions.id);
-        foreach of_table in array array['logs', 'messages', 'sessions'] loop
-            execute format(
-                'delete from rollout_new.%1$I as v2 where id in (select key::uuid from pg_temp.noted where table_name = %1$L and key is not null) '
-                'and not exists (select from public.%1$I as v1 where v1.id = v2.id)',
-                of_table
-            );
-        end loop;
-        foreach of_table in array array['scenarios', 'profiles', 'sessions', 'messages', 'logs'] loop
-            delete from pg_temp.keys;
-            insert into pg_temp.keys
-            select noted.key from pg_temp.noted where noted.table_name = of_table and noted.key is not null;
-            if of_table = 'sessions' then
-                -- A count below zero is counted from the messages.
-                insert into pg_temp.keys
+    -- What is gone goes from the last table to the first, what is there comes from the first to the last.
+    foreach of_table in array array['logs', 'messages', 'sessions'] loop
+        ids := array(select key from pg_temp.noted where table_name = of_table and key is not null);
+        continue when ids = '{}';
+        if of_table = 'sessions' then
+            -- A completed session that is gone was counted.
+            insert into rollout.dirty (table_name, key)
+            select distinct 'profiles', sessions.user_id::pg_catalog.text
+            from rollout_new.sessions
+            where sessions.is_completed
+                and sessions.id = any (ids::pg_catalog.uuid[])
+                and not exists (select from public.sessions as v1 where v1.id = sessions.id);
+        end if;
+        execute format(
+            'delete from rollout_new.%1$I as v2 where v2.id = any ($1) and not exists (select from public.%1$I as v1 where v1.id = v2.id)',
+            of_table
+        )
+        using ids::pg_catalog.uuid[];
+    end loop;
+    foreach of_table in array array['scenarios', 'profiles', 'sessions', 'messages', 'logs'] loop
+        ids := array(select key from pg_temp.noted where table_name = of_table and key is not null);
+        if of_table = 'sessions' and exists (select from pg_temp.noted where table_name = 'messages') then
+            -- A count below zero is counted from the messages.
+            ids := array(
+                select unnest(ids)
+                union
                 select sessions.id::pg_catalog.text
-                from pg_temp.noted
-                join public.messages on messages.id = noted.key::pg_catalog.uuid
+                from public.messages
                 join public.sessions on sessions.id = messages.session_id
-                where noted.table_name = 'messages'
+                where messages.id = any (
+                        array(select key::pg_catalog.uuid from pg_temp.noted where table_name = 'messages' and key is not null)
+                    )
                     and least(sessions.message_count_main, sessions.message_count_helper) < 0
                 union
                 select repairs.row_id
@@ -525,20 +539,21 @@ begin
                 where repairs.issue = 8
                     and repairs.table_name = 'sessions'
                     and least(sessions.message_count_main, sessions.message_count_helper) < 0
-                    and exists (select from pg_temp.noted where noted.table_name = 'messages')
-                on conflict do nothing;
-            end if;
-            if exists (select from pg_temp.keys) then
-                perform rollout.carry(of_table);
-            end if;
-        end loop;
-        delete from rollout_new.profiles
-        where id in (select key::pg_catalog.uuid from pg_temp.noted where table_name = 'profiles' and key is not null)
-            and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
-        delete from rollout_new.scenarios
-        where exists (select from pg_temp.noted where table_name = 'scenarios')
-            and not exists (select from public.scenarios as v1 where v1.id = scenarios.id);
-    end if;
+            );
+        end if;
+        if ids <> '{}' then
+            perform rollout.carry(of_table, ids);
+        end if;
+    end loop;
+
+    -- Their sessions have gone, or are somebody else's.
+    ids := array(select key from pg_temp.noted where table_name = 'profiles' and key is not null);
+    delete from rollout_new.profiles
+    where profiles.id = any (ids::pg_catalog.uuid[])
+        and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
+    delete from rollout_new.scenarios
+    where exists (select from pg_temp.noted where table_name = 'scenarios')
+        and not exists (select from public.scenarios as v1 where v1.id = scenarios.id);
     return how_many;
 end;
 $$;
@@ -579,6 +594,7 @@ as $$
 declare
     filenode pg_catalog.oid;
     here pg_catalog.text;
+    ids pg_catalog.text[];
 begin
     copied := 0;
     select progress.table_name, progress.next_page, progress.filenode
@@ -600,16 +616,16 @@ begin
         / current_setting('block_size')::pg_catalog.int4;
 
     here := format('v1.ctid >= %L and v1.ctid < %L', format('(%s,0)', next_page), format('(%s,0)', next_page + pages));
-    delete from pg_temp.keys;
-    execute format('insert into pg_temp.keys select v1.id::text from public.%I as v1 where %s', of_table, here);
+    execute format('select array(select v1.id::text from public.%I as v1 where %s)', of_table, here) into ids;
     if of_table = 'profiles' and next_page = 0 then
         -- Who has deleted their own profile has none in v1.
-        insert into pg_temp.keys
-        select users.id::pg_catalog.text
-        from auth.users
-        where not exists (select from public.profiles where profiles.id = users.id);
+        ids := ids || array(
+            select users.id::pg_catalog.text
+            from auth.users
+            where not exists (select from public.profiles where profiles.id = users.id)
+        );
     end if;
-    copied := rollout.carry(of_table, here);
+    copied := case when ids = '{}' then 0 else rollout.carry(of_table, ids, here) end;
 
     next_page := next_page + pages;
     update rollout.progress

@@ -382,7 +382,7 @@ $$;
 comment on function rollout.as_v1(text, text, oid) is 'A column of v1 in terms of v2''s row v2.';
 revoke all on function rollout.as_v1(text, text, oid) from public;
 
-create function rollout.carry_back(of_table text, source text, is_wanted text default 'true') returns void
+create function rollout.carry_back(of_table text, ids text[], source text, is_wanted text default 'true') returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -406,15 +406,16 @@ begin
         and attgenerated = '';
     execute format(
         'insert into rollout_old.%1$I (%2$s) overriding system value select %3$s from %4$s as v2 '
-        'where v2.id in (select id::%5$s from pg_temp.keys) and %6$s on conflict (id) do update set %7$s',
+        'where v2.id = any ($1::%5$s[]) and %6$s on conflict (id) do update set %7$s',
         of_table, names, written, source, case of_table when 'scenarios' then 'integer' else 'uuid' end, is_wanted, renewed
-    );
+    )
+    using ids;
 end;
 $$;
-comment on function rollout.carry_back(text, text, text) is 'Writes the rows whose keys stand in keys from v2 into v1''s table.';
-revoke all on function rollout.carry_back(text, text, text) from public;
+comment on function rollout.carry_back(text, text[], text, text) is 'Writes the rows of these keys from v2 into v1''s table.';
+revoke all on function rollout.carry_back(text, text[], text, text) from public;
 
-create function rollout.keep(of_table text, source text, id_column text, is_kept text, reason text, what text default 'to_jsonb(v2)')
+create function rollout.keep(of_table text, ids text[], source text, id_column text, is_kept text, reason text, what text default 'to_jsonb(v2)')
 returns void
 language plpgsql
 set search_path = ''
@@ -422,14 +423,16 @@ as $$
 begin
     execute format(
         'insert into rollout_kept.rows (table_name, key, row, reason) '
-        'select %1$L, v2.%2$I::text, %3$s, %4$L from %5$s as v2 where v2.%2$I::text in (select id from pg_temp.keys) and %6$s '
+        'select %1$L, v2.%2$I::text, %3$s, %4$L from %5$s as v2 where v2.%2$I = any ($1::%7$s[]) and %6$s '
         'on conflict (table_name, key) do update set row = excluded.row, reason = excluded.reason',
-        of_table, id_column, what, reason, source, is_kept
-    );
+        of_table, id_column, what, reason, source, is_kept,
+        case of_table when 'scenarios' then 'integer' when 'event_types' then 'text' else 'uuid' end
+    )
+    using ids;
 end;
 $$;
-comment on function rollout.keep(text, text, text, text, text, text) is 'Keeps rows that v1 has no place for.';
-revoke all on function rollout.keep(text, text, text, text, text, text) from public;
+comment on function rollout.keep(text, text[], text, text, text, text, text) is 'Keeps rows that v1 has no place for.';
+revoke all on function rollout.keep(text, text[], text, text, text, text, text) from public;
 
 create function rollout.prepare_back() returns void
 language plpgsql
@@ -465,14 +468,15 @@ revoke all on function rollout.prepare_back() from public;
 create function rollout.apply_notes_back(up_to integer) returns integer
 language plpgsql
 set search_path = ''
-set enable_seqscan = off
 set random_page_cost = 1.1
 as $$
 declare
     of_table pg_catalog.text;
+    ids pg_catalog.text[];
+    held pg_catalog.text;
+    source pg_catalog.text;
     how_many integer;
 begin
-    create temporary table if not exists keys (id text not null primary key) on commit delete rows;
     create temporary table if not exists noted (table_name text not null, key text) on commit delete rows;
     delete from pg_temp.noted;
     with taken as (
@@ -492,74 +496,76 @@ begin
     end loop;
 
     -- Whom v1 cannot hold goes with all that is theirs.
+    ids := array(select key from pg_temp.noted where table_name = 'profiles' and key is not null);
     insert into pg_temp.noted
-    select distinct 'sessions', sessions.id::pg_catalog.text
-    from pg_temp.noted
-    join public.profiles on profiles.id::pg_catalog.text = noted.key and profiles.deleted_at is not null
-    join public.sessions on sessions.user_id = profiles.id
-    where noted.table_name = 'profiles'
-    union
-    select distinct 'messages', mine.id::pg_catalog.text
-    from pg_temp.noted
-    join public.profiles on profiles.id::pg_catalog.text = noted.key and profiles.deleted_at is not null
-    join lateral (
-        select messages.id from public.messages where messages.user_id = profiles.id
-        union all
-        select messages_archive.id from public.messages_archive where messages_archive.user_id = profiles.id
-    ) as mine on true
-    where noted.table_name = 'profiles';
+    select 'sessions', sessions.id::pg_catalog.text
+    from public.sessions
+    join public.profiles on profiles.id = sessions.user_id
+    where sessions.user_id = any (ids::pg_catalog.uuid[])
+        and profiles.deleted_at is not null
+    union all
+    select 'messages', messages.id::pg_catalog.text
+    from public.messages
+    join public.profiles on profiles.id = messages.user_id
+    where messages.user_id = any (ids::pg_catalog.uuid[])
+        and profiles.deleted_at is not null
+    union all
+    select 'messages', archived.id::pg_catalog.text
+    from public.messages_archive as archived
+    join public.profiles on profiles.id = archived.user_id
+    where archived.user_id = any (ids::pg_catalog.uuid[])
+        and profiles.deleted_at is not null;
 
     -- Gone in v2, from the last table to the first.
     foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
-        delete from pg_temp.keys;
-        insert into pg_temp.keys
-        select distinct key from pg_temp.noted where table_name = of_table and key is not null;
+        ids := array(select distinct key from pg_temp.noted where table_name = of_table and key is not null);
+        continue when ids = '{}';
         execute format(
-            'delete from rollout_old.%1$I as v1 where v1.id in (select id::%2$s from pg_temp.keys) '
+            'delete from rollout_old.%1$I as v1 where v1.id = any ($1::%2$s[]) '
             'and not exists (select from %3$s as v2 where v2.id = v1.id and %4$s)',
             of_table,
             case of_table when 'scenarios' then 'integer' else 'uuid' end,
             rollout.source_of(of_table),
             rollout.is_held_by_v1(of_table)
-        );
+        )
+        using ids;
     end loop;
     foreach of_table in array array['scenarios', 'profiles', 'sessions', 'messages', 'logs', 'event_types', 'message_chunks'] loop
-        delete from pg_temp.keys;
-        insert into pg_temp.keys
-        select distinct key from pg_temp.noted where table_name = of_table and key is not null;
+        ids := array(select distinct key from pg_temp.noted where table_name = of_table and key is not null);
+        continue when ids = '{}';
+        held := rollout.is_held_by_v1(of_table);
+        source := rollout.source_of(of_table);
         delete from rollout_kept.rows
-        using pg_temp.keys
         where rows.table_name = of_table
-            and rows.key = keys.id;
-        continue when not exists (select from pg_temp.keys);
+            and rows.key = any (ids);
         case of_table
             when 'sessions' then
-                perform rollout.carry_back('sessions', 'public.sessions', rollout.is_held_by_v1('sessions') || ' and v2.is_completed');
-                perform rollout.carry_back('sessions', 'public.sessions', rollout.is_held_by_v1('sessions') || ' and not v2.is_completed');
+                perform rollout.carry_back('sessions', ids, source, held || ' and v2.is_completed');
+                perform rollout.carry_back('sessions', ids, source, held || ' and not v2.is_completed');
             when 'event_types', 'message_chunks' then
                 null;
             else
-                perform rollout.carry_back(of_table, rollout.source_of(of_table), rollout.is_held_by_v1(of_table));
+                perform rollout.carry_back(of_table, ids, source, held);
         end case;
         perform rollout.keep(
-            of_table, rollout.source_of(of_table), case of_table when 'event_types' then 'code' when 'message_chunks' then 'message_id' else 'id' end,
-            format('not (%s)', rollout.is_held_by_v1(of_table)), 'v1 has no place for the row',
-            case of_table when 'message_chunks' then 'jsonb_build_object(''content'', v2.content, ''chat_type'', v2.chat_type, ''session_id'', v2.session_id)' else 'to_jsonb(v2)' end
+            of_table, ids, source,
+            case of_table when 'event_types' then 'code' when 'message_chunks' then 'message_id' else 'id' end,
+            format('not (%s)', held), 'v1 has no place for the row'
         );
         case of_table
             when 'scenarios' then
                 perform rollout.keep(
-                    'scenarios', 'public.scenarios', 'id', 'true', 'v1 has no column for it',
+                    'scenarios', ids, source, 'id', 'true', 'v1 has no column for it',
                     'jsonb_build_object(''code'', v2.code, ''sort_order'', v2.sort_order, ''updated_at'', v2.updated_at)'
                 );
             when 'messages' then
                 perform rollout.keep(
-                    'messages', rollout.source_of('messages'), 'id', 'v2.client_message_id is not null and ' || rollout.is_held_by_v1('messages'),
+                    'messages', ids, source, 'id', 'v2.client_message_id is not null and ' || held,
                     'v1 has no column for it', 'jsonb_build_object(''client_message_id'', v2.client_message_id)'
                 );
             when 'logs' then
                 perform rollout.keep(
-                    'logs', 'public.logs', 'id', 'v2.message is not null and ' || rollout.is_held_by_v1('logs'), 'v1 has no column for it',
+                    'logs', ids, source, 'id', 'v2.message is not null and ' || held, 'v1 has no column for it',
                     'jsonb_build_object(''message'', v2.message)'
                 );
             else null;

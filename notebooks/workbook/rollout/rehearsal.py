@@ -1,0 +1,228 @@
+"""A rollout beside an app's traffic: the fix files one by one, and the rollout in their place, measured alike.
+
+`make bench` measures it on a server that waits for the disk. The runs and the timelines go into data/benchmarks, and the notebook of
+the rollout shows them.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pandas as pd
+import psycopg
+
+from .. import fixes, traffic
+from ..bench import loaded, record
+from ..database import OWNER_ROLE, Database
+from ..errors import WorkbookError
+from ..measure import rows
+from ..paths import DATA
+from . import steps
+
+BENCHMARK = "15_rollout"
+TIMELINES = DATA / "benchmarks" / "15_timeline.csv"
+LEARNERS = 20
+"""With the backend, the sign-ups, the deletions and the report these are 25 clients."""
+ALONE_S = 30
+"""How long the traffic is measured by itself first."""
+
+
+@dataclass
+class Rehearsal:
+    """What one rehearsal showed."""
+
+    requests: pd.DataFrame
+    """As `Traffic.requests`."""
+    phases: list[tuple[str, float]]
+    lost: list[str]
+    facts: dict[str, float] = field(default_factory=dict)
+    """Figures by name: milliseconds, seconds, rows a second or bytes."""
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The requests that were refused."""
+        return self.requests[self.requests["sqlstate"].notna()]
+
+    def longest(self, *phases: str) -> float:
+        """Return the longest request of these phases, the report left out, in milliseconds."""
+        felt = self.requests[self.requests["phase"].isin(phases) & (self.requests["who"] != traffic.REPORT)]
+        return float(felt["latency_ms"].max()) if len(felt) else float("nan")
+
+
+def owner_url(database: Database) -> str:
+    """Return the URL by which a clone's owner logs in, who is no superuser."""
+    return psycopg.conninfo.make_conninfo(database.url, options=f"-c role={OWNER_ROLE}")
+
+
+@contextmanager
+def runner(database: Database) -> Iterator[steps.Runner]:
+    """Be the one runner of a clone."""
+    with steps.Runner(owner_url(database)) as found, found.alone():
+        yield found
+
+
+def one_by_one(database: Database, learners: int = LEARNERS, alone_s: float = ALONE_S, seed: int = 1) -> Rehearsal:
+    """Apply the fix files beside traffic, each as soon as it gets its locks.
+
+    Args:
+        database: a clone of v1, which has v2 afterwards.
+        learners: how many of them there are.
+        alone_s: how long the traffic runs before, in seconds.
+        seed: of what the clients do.
+    """
+    with traffic.running(database, learners=learners, seed=seed) as clients:
+        clients.phase("alone")
+        time.sleep(alone_s)
+        for fix in fixes.all_fixes():
+            clients.phase(f"fix {fix.number:02}")
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    database.apply(fix.number)
+                    break
+                except WorkbookError:
+                    # It waits five seconds for a lock, and everybody behind it as long.
+                    if time.monotonic() > deadline:
+                        raise
+        clients.phase("after")
+        time.sleep(min(alone_s, 5))
+    return Rehearsal(clients.requests, clients.phases, clients.lost(database))
+
+
+def rolled_out(
+    database: Database,
+    learners: int = LEARNERS,
+    alone_s: float = ALONE_S,
+    v2_s: float = ALONE_S,
+    *,
+    goes_back: bool = False,
+    seed: int = 1,
+) -> Rehearsal:
+    """Roll v2 out beside traffic, and back again if asked to.
+
+    Args:
+        database: a clone of v1, which has v2, or v1 again, afterwards.
+        learners: how many of them there are, half of them old clients for all of the time, half new ones from the switch on.
+        alone_s: how long the traffic runs before, in seconds.
+        v2_s: how long it runs on v2.
+        goes_back: whether v1 comes back in the end.
+        seed: of what the clients do.
+    """
+    quiet = lambda _: None  # noqa: E731
+    facts: dict[str, float] = {}
+    with traffic.running(database, learners=learners, seed=seed, dirty=True) as clients:
+        clients.phase("alone")
+        time.sleep(alone_s)
+        before = _bytes(database)
+        with runner(database) as own:
+            began = time.monotonic()
+            clients.phase("start")
+            steps.start(own, quiet)
+            clients.phase("copy")
+            pace = steps.copy(own, quiet)
+            facts["bytes of v2"] = _bytes(database, "rollout_new", "private")
+            facts["bytes more"] = _bytes(database) - before
+            clients.phase("switch")
+            facts["switch ms"] = steps.switch(own, quiet)
+            facts["seconds"] = time.monotonic() - began
+            facts["rows a second"] = pace.rows / pace.seconds
+            facts["longest commit ms"] = pace.longest_commit_ms
+            clients.phase("v2")
+            clients.new_clients(True)
+            time.sleep(v2_s)
+            if goes_back:
+                clients.new_clients(False)
+                clients.phase("back")
+                facts["back ms"] = steps.back(own, quiet)
+                clients.phase("v1 again")
+                time.sleep(min(alone_s, 5))
+    return Rehearsal(clients.requests, clients.phases, clients.lost(database), facts)
+
+
+def _bytes(database: Database, *schemas: str) -> float:
+    """Return how much disk the tables of these schemas take, or the whole database."""
+    if not schemas:
+        return float(database.value("select pg_database_size(current_database())"))
+    return float(
+        database.value(
+            "select coalesce(sum(pg_total_relation_size(pg_class.oid)), 0) from pg_class "
+            "where relnamespace::regnamespace::text = any (:schemas) and relkind = 'r'",
+            schemas=list(schemas),
+        )
+    )
+
+
+# --- Measured by make bench ---------------------------------------------------------------------------------------
+
+
+def measure() -> None:
+    """Measure the arms at the scale, and record figures and timelines."""
+    size = rows(20_000, 2_000_000, 5_000_000)
+    short = rows(2, ALONE_S, ALONE_S)
+    arms = {"rollout": lambda database: rolled_out(database, alone_s=short, v2_s=short)}
+    arms["back"] = lambda database: rolled_out(database, alone_s=short, v2_s=rows(2, 300, 120), goes_back=True)
+    if size <= 2_000_000:
+        arms["one by one"] = lambda database: one_by_one(database, alone_s=short)
+    for arm, rehearse in arms.items():
+        database = loaded(size, "v1").copy()
+        with database.connect() as connection:
+            connection.execute("vacuum (analyze)")
+        found = rehearse(database)
+        database.drop()
+        _record(arm, size, found)
+
+
+def _record(arm: str, size: int, found: Rehearsal) -> None:
+    phases = dict.fromkeys(name for name, _ in found.phases)
+    beside = [name for name in phases if name not in ("before", "alone", "v2", "v1 again", "after")]
+    later = [name for name in phases if name in ("v2", "v1 again", "after")]
+    alone, during = found.longest("before", "alone"), found.longest(*beside)
+    record(BENCHMARK, size, {("longest request alone", arm): [alone], ("longest request", arm): [during]})
+    if later:
+        record(BENCHMARK, size, {("longest request afterwards", arm): [found.longest(*later)]})
+    over = found.requests[found.requests["phase"].isin(beside) & (found.requests["who"] != traffic.REPORT)]
+    counts = {
+        "requests": len(found.requests),
+        "requests over 100 ms": int((over["latency_ms"] > 100).sum()),
+        "failed requests": len(found.failed),
+        "acknowledged writes lost": len(found.lost),
+    }
+    for question, count in counts.items():
+        record(BENCHMARK, size, {(question, arm): [count]}, unit="requests" if "request" in question else "writes")
+    for name, value in found.facts.items():
+        unit = "bytes" if "bytes" in name else "ms" if name.endswith(" ms") else "s" if name == "seconds" else "rows/s"
+        record(BENCHMARK, size, {(name.removesuffix(" ms"), arm): [value]}, unit=unit)
+    worst, begins = traffic.timeline(found.requests, found.phases)
+    points = worst.max(axis=1).dropna().round(1).reset_index().set_axis(["seconds", "value"], axis=1)
+    starts = pd.DataFrame(
+        [(at, 0.0, name) for name, at in begins.items() if name != "before"], columns=["seconds", "value", "phase"]
+    )
+    frame = pd.concat([points.assign(phase=""), starts]).assign(arm=arm, rows=size)
+    kept = pd.read_csv(TIMELINES, keep_default_na=False) if TIMELINES.exists() else None
+    if kept is not None:
+        kept = kept[(kept["arm"] != arm) | (kept["rows"] != size)]
+    columns = ["arm", "rows", "seconds", "value", "phase"]
+    pd.concat([kept, frame])[columns].sort_values(["rows", "arm", "seconds"]).to_csv(TIMELINES, index=False)
+
+
+def timelines(size: int) -> dict[str, tuple[list[tuple[float, float]], dict[str, float]]]:
+    """Return the published timelines of a size, by arm: seconds and worst latency in milliseconds, and when each phase began.
+
+    Raises:
+        WorkbookError: none is published.
+    """
+    if not TIMELINES.exists():
+        raise WorkbookError("No timeline is published; run `make bench` first.")
+    frame = pd.read_csv(TIMELINES, keep_default_na=False)
+    found = {}
+    for arm, of_arm in frame[frame["rows"] == size].groupby("arm"):
+        points = of_arm[of_arm["phase"] == ""]
+        starts = of_arm[of_arm["phase"] != ""]
+        found[str(arm)] = (
+            list(zip(points["seconds"], points["value"].astype(float), strict=True)),
+            dict(zip(starts["phase"], starts["seconds"], strict=True)),
+        )
+    if not found:
+        raise WorkbookError(f"No timeline of {size:,} messages is published; run `make bench` at that scale.")
+    return found
