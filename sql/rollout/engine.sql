@@ -229,7 +229,7 @@ comment on function rollout.repair_batch(text) is 'Runs on the batch what the fi
 revoke all on function rollout.repair_batch(text) from public;
 
 -- The rows of the batch take the place of those with their keys.
-create function rollout.store_batch(of_table text, is_wanted text default 'true') returns void
+create function rollout.store_batch(of_table text) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -254,14 +254,14 @@ begin
         and not attisdropped
         and attgenerated = '';
     execute format(
-        'insert into rollout_new.%1$I (%2$s) overriding system value select %3$s from pg_temp.%1$I as batch where %4$s%5$s',
-        of_table, names, written, is_wanted,
-        format(' on conflict (%s) do update set %s', case of_table when 'logs' then 'id, created_at' else 'id' end, renewed)
+        'insert into rollout_new.%1$I (%2$s) overriding system value select %3$s from pg_temp.%1$I as batch '
+        'on conflict (%4$s) do update set %5$s',
+        of_table, names, written, case of_table when 'logs' then 'id, created_at' else 'id' end, renewed
     );
 end;
 $$;
-comment on function rollout.store_batch(text, text) is 'Writes the batch into v2''s table.';
-revoke all on function rollout.store_batch(text, text) from public;
+comment on function rollout.store_batch(text) is 'Writes the batch into v2''s table.';
+revoke all on function rollout.store_batch(text) from public;
 
 create function rollout.close_batch(of_table text, ids text[]) returns void
 language plpgsql
@@ -283,6 +283,7 @@ begin
         limit 1
     ) as shape;
     if of_table = 'profiles' then
+        delete from private.addresses_to_forget where addresses_to_forget.user_id = any (ids::pg_catalog.uuid[]);
         insert into private.addresses_to_forget
         select * from pg_temp.addresses_to_forget
         on conflict do nothing;
@@ -358,25 +359,36 @@ begin
 
     case of_table
         when 'scenarios' then
-            -- Titles and codes may change places.
+            -- Titles and codes may change places. What is gone is deleted once no session refers to it any more.
             update rollout_new.scenarios
             set title = format('~%s', scenarios.id),
                 code = format('x%s', scenarios.id)
-            from pg_temp.scenarios as batch
-            where batch.id = scenarios.id
-                and (batch.title, batch.code) is distinct from (scenarios.title, scenarios.code);
-            delete from rollout_new.scenarios
-            where not exists (select from pg_temp.scenarios as batch where batch.id = scenarios.id);
+            where not exists (
+                select
+                from pg_temp.scenarios as batch
+                where batch.id = scenarios.id
+                    and (batch.title, batch.code) is not distinct from (scenarios.title, scenarios.code)
+            );
         when 'profiles' then
+            -- Who is gone is deleted once their sessions are somebody else's: they would go along, with their messages.
             update rollout_new.profiles
             set email = format('%s@duplicate.invalid', profiles.id)
-            from pg_temp.profiles as batch
-            where batch.id = profiles.id
-                and profiles.email is not null
-                and batch.email is distinct from profiles.email;
-            delete from rollout_new.profiles
             where profiles.id = any (users)
-                and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
+                and profiles.email is not null
+                and not exists (
+                    select
+                    from pg_temp.profiles as batch
+                    where batch.id = profiles.id
+                        and batch.email is not distinct from profiles.email
+                );
+            -- A session is closed with its account.
+            insert into rollout.dirty (table_name, key)
+            select 'sessions', sessions.id::pg_catalog.text
+            from pg_temp.users as accounts
+            join rollout_new.sessions on sessions.user_id = accounts.id
+            where accounts.id = any (users)
+                and sessions.user_id = any (users)
+                and (sessions.closed_at is null) <> (accounts.deleted_at is null);
             delete from rollout.addresses where addresses.user_id = any (users);
             insert into rollout.addresses (user_id, address)
             select batch.id, lower(coalesce(case when accounts.email ~ '\S' then accounts.email end, v1.email, batch.email::pg_catalog.text))
@@ -389,7 +401,15 @@ begin
             delete from rollout_new.sessions
             where sessions.id = any (ids::pg_catalog.uuid[])
                 and not exists (select from pg_temp.sessions as batch where batch.id = sessions.id);
-            perform rollout.store_batch('sessions', 'batch.is_completed');
+            -- One open session a learner, also while open ones change places.
+            update rollout_new.sessions
+            set is_completed = true,
+                completed_at = sessions.started_at
+            from pg_temp.sessions as batch
+            where sessions.id = any (ids::pg_catalog.uuid[])
+                and batch.id = sessions.id
+                and not sessions.is_completed
+                and (batch.is_completed or batch.user_id <> sessions.user_id);
         when 'messages' then
             if rows_of is null then
                 delete from rollout_new.messages
@@ -401,7 +421,7 @@ begin
                 delete from rollout_new.logs where logs.id = any (ids::pg_catalog.uuid[]);
             end if;
     end case;
-    perform rollout.store_batch(of_table, case of_table when 'sessions' then 'not batch.is_completed' else 'true' end);
+    perform rollout.store_batch(of_table);
     perform rollout.close_batch(of_table, ids);
     return cardinality(ids);
 end;
@@ -473,8 +493,10 @@ begin
         return 0;
     end if;
 
-    for of_table in select distinct table_name from pg_temp.noted where key is null loop
-        perform rollout.begin_again(of_table);
+    foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
+        if exists (select from pg_temp.noted where noted.table_name = of_table and noted.key is null) then
+            perform rollout.begin_again(of_table);
+        end if;
     end loop;
 
     -- What is gone goes from the last table to the first, what is there comes from the first to the last.
@@ -523,6 +545,15 @@ begin
             perform rollout.carry(of_table, ids);
         end if;
     end loop;
+
+    -- Their sessions have gone, or are somebody else's.
+    ids := array(select key from pg_temp.noted where table_name = 'profiles' and key is not null);
+    delete from rollout_new.profiles
+    where profiles.id = any (ids::pg_catalog.uuid[])
+        and not exists (select from pg_temp.profiles as batch where batch.id = profiles.id);
+    delete from rollout_new.scenarios
+    where exists (select from pg_temp.noted where table_name = 'scenarios')
+        and not exists (select from public.scenarios as v1 where v1.id = scenarios.id);
     return how_many;
 end;
 $$;
@@ -535,6 +566,13 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    if of_table = 'sessions' then
+        -- Whose completed sessions these were counted them.
+        insert into rollout.dirty (table_name, key)
+        select distinct 'profiles', sessions.user_id::pg_catalog.text
+        from rollout_new.sessions
+        where sessions.is_completed;
+    end if;
     execute format('delete from rollout_new.%I', of_table);
     delete from private.repairs where repairs.table_name = of_table;
     update rollout.progress

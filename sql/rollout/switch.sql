@@ -326,6 +326,11 @@ begin
             errcode = 'object_not_in_prerequisite_state',
             message = 'another week has begun',
             hint = 'Run the step copy, and the switch again.';
+    elsif exists (select from rollout.progress where not is_copied) then
+        -- As when somebody else holds a lock: the runner copies what there is to copy, and comes back.
+        raise exception using
+            errcode = 'lock_not_available',
+            message = 'a table was emptied a moment ago, and is copied again';
     end if;
 
     perform rollout.follow_sequences('public', 'rollout_new');
