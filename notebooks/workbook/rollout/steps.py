@@ -33,6 +33,8 @@ BATCH_SECONDS = 0.05
 """How long one batch of rows should take; the pause after it is as long, so that clients have half of the time."""
 NOTES_EVERY_SECONDS = 0.5
 """How long notes may wait while rows are copied."""
+LOCK_PATIENCE_SECONDS = 10
+"""How long a runner waits for another one to be gone: the server may still end the last statement of one that was killed."""
 PATIENCE_SECONDS = 120
 """How long a step goes on asking for a lock, a moment at a time, before it gives up."""
 GHOSTS = ("profiles", "scenarios", "sessions", "messages", "messages_archive", "message_chunks", "logs", "event_types")
@@ -151,7 +153,7 @@ class Runner:
             WorkbookError: another runner holds it, or a pooler gives each transaction another connection.
         """
         # The server may still be busy with the last statement of a runner that was killed.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not self.one("select pg_try_advisory_lock(hashtextextended('workbook rollout', 0))"):
             if time.monotonic() > deadline:
                 raise Refused("Another runner is at work on this database; wait until it has ended.")
