@@ -393,7 +393,7 @@ select distinct
 from pg_depend join pg_policy on pg_policy.oid = objid
 where classid = 'pg_policy'::regclass and refclassid = 'pg_class'::regclass
     and refobjid in (select to_regclass('public.' || ours) from unnest(TABLES) as ours)
-    and polrelid not in (select to_regclass('public.' || ours) from unnest(TABLES) as ours)
+    and polrelid not in (select coalesce(to_regclass('public.' || ours), 0) from unnest(TABLES) as ours)
 order by 1
 """
 
