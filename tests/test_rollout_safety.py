@@ -10,6 +10,7 @@ from helpers import schema
 from team import apply_all
 from workbook import ADMIN, ANNA, Database, clone
 from workbook.rollout import steps
+from workbook.rollout.build import _url_of
 
 ROLES = ("anon", "authenticated", "service_role", "authenticator", "public")
 OPEN_SCHEMAS = """
@@ -160,3 +161,11 @@ def test_pooler_in_transaction_mode_is_refused(v1: Database, monkeypatch: pytest
         )
         with pytest.raises(steps.WorkbookError, match=r"pooler in transaction mode.*session mode\.$"), runner.alone():
             pass
+
+
+def test_older_programs_are_given_no_newer_parameter(v1: Database) -> None:
+    with v1.connect() as connection:
+        given = psycopg.conninfo.conninfo_to_dict(_url_of(connection))
+    assert given["dbname"] == v1.name
+    # Of PostgreSQL 16, 17 and 18, in that order.
+    assert not {"sslcertmode", "require_auth", "load_balance_hosts", "sslnegotiation", "max_protocol_version"} & set(given)

@@ -577,10 +577,16 @@ def _on_switch() -> list[str]:
     return found
 
 
+# What pg_dump of each supported release understands; psycopg brings a newer libpq, with more of them.
+_PARAMETERS = (
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "connect_timeout", "sslmode", "sslcert", "sslkey", "sslrootcert",
+    "sslcrl", "sslcrldir", "sslsni", "channel_binding", "gssencmode", "krbsrvname", "target_session_attrs",
+)  # fmt: skip
+
+
 def _url_of(connection: psycopg.Connection) -> str:
-    parameters: dict[str, Any] = dict(connection.info.get_parameters())
-    parameters.pop("options", None)
-    return psycopg.conninfo.make_conninfo(**parameters)
+    parameters: dict[str, Any] = connection.info.get_parameters()
+    return psycopg.conninfo.make_conninfo(**{name: value for name, value in parameters.items() if name in _PARAMETERS})
 
 
 def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path, password: str | None = None) -> str:
