@@ -393,7 +393,7 @@ select distinct
 from pg_depend join pg_policy on pg_policy.oid = objid
 where classid = 'pg_policy'::regclass and refclassid = 'pg_class'::regclass
     and refobjid in (select to_regclass('public.' || ours) from unnest(TABLES) as ours)
-    and polrelid not in (select to_regclass('public.' || ours) from unnest(TABLES) as ours)
+    and polrelid not in (select coalesce(to_regclass('public.' || ours), 0) from unnest(TABLES) as ours)
 order by 1
 """
 
@@ -577,10 +577,16 @@ def _on_switch() -> list[str]:
     return found
 
 
+# What pg_dump of each supported release understands; psycopg brings a newer libpq, with more of them.
+_PARAMETERS = (
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "connect_timeout", "sslmode", "sslcert", "sslkey", "sslrootcert",
+    "sslcrl", "sslcrldir", "sslsni", "channel_binding", "gssencmode", "krbsrvname", "target_session_attrs",
+)  # fmt: skip
+
+
 def _url_of(connection: psycopg.Connection) -> str:
-    parameters: dict[str, Any] = dict(connection.info.get_parameters())
-    parameters.pop("options", None)
-    return psycopg.conninfo.make_conninfo(**parameters)
+    parameters: dict[str, Any] = connection.info.get_parameters()
+    return psycopg.conninfo.make_conninfo(**{name: value for name, value in parameters.items() if name in _PARAMETERS})
 
 
 def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path, password: str | None = None) -> str:

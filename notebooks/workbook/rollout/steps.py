@@ -371,10 +371,14 @@ def expand_script(runner: Runner, wanted: Definition) -> str:
         "select rollout.set_triggers('rollout_new', false);",
         sql_file("compat_over_v1.sql"),
         sql_file("compat_over_v2.sql"),
+        # Before the switch nobody may write v2's tables through it.
+        f"revoke all on schema rollout_compat from {_CLIENTS};",
         *(f"{statement};" for statement in default_privileges(runner.connection, "public", "private")),
     ]
     return "\n\n".join(parts)
 
+
+_CLIENTS = "anon, authenticated, service_role"
 
 # v2's own functions make partitions of logs before the switch as well, with the ghost's name in their text.
 _PARTITION_FUNCTIONS = """
@@ -390,6 +394,7 @@ begin
             ),
             'FUNCTION private.', 'FUNCTION rollout.'
         );
+        execute format('revoke all on function rollout.%s from public', made);
     end loop;
 end;
 $do$;
@@ -474,13 +479,20 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
     published, published_back = _publications(runner, wanted)
     history, history_back = _history(before)
     return {
-        "switch": [*wanted.steps["switch"], *history, *team, *published],
+        "switch": [
+            *wanted.steps["switch"],
+            *history,
+            *team,
+            *published,
+            f"grant usage on schema rollout_compat to {_CLIENTS}",
+        ],
         "back_users": back_users,
         "back": [
             *usual_default_privileges("public"),
             *history_back,
             *team_back,
             *published_back,
+            *_unusual_triggers(runner),
             sql_file("compat_over_v1.sql"),
             *default_privileges(runner.connection, "public"),
         ],
@@ -514,6 +526,19 @@ def _triggers_of_team(runner: Runner, wanted: Definition) -> tuple[list[str], li
                 if state:
                     statements.append(f"alter table {table} {state} trigger {trigger}")
     return there, back
+
+
+def _unusual_triggers(runner: Runner) -> list[str]:
+    """Return the statements that make v1's triggers off, or always on, as they are now."""
+    found = runner.connection.execute(
+        "select format('alter table public.%%I %%s trigger %%I', relname, case tgenabled when 'D' then 'disable' "
+        "when 'A' then 'enable always' when 'R' then 'enable replica' end, tgname) "
+        "from pg_trigger join pg_class on pg_class.oid = tgrelid "
+        "where tgrelid in (select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) "
+        "and not tgisinternal and tgenabled <> 'O' order by 1",
+        [list(TABLES)],
+    )
+    return [statement for (statement,) in found]
 
 
 def _publications(runner: Runner, wanted: Definition) -> tuple[list[str], list[str]]:
