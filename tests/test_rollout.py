@@ -108,11 +108,13 @@ class TestBack:
         database = clone("v1")
         to_v2(database)
         database.run(
-            "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'user', 'helper', 'Was ist gern?')",
+            "insert into public.messages (session_id, role, chat_type, content) "
+            "values (:anna_open, 'user', 'helper', 'Was ist gern?')",
             ANNA,
         )
         database.run(
-            "insert into public.messages (session_id, role, chat_type, content) values (:anna_open, 'assistant', 'helper', 'Gladly.')",
+            "insert into public.messages (session_id, role, chat_type, content) "
+            "values (:anna_open, 'assistant', 'helper', 'Gladly.')",
             SERVICE,
         )
         with rehearsal.runner(database) as run:
@@ -219,12 +221,12 @@ class TestOrder:
 
 class TestTheCommand:
     @pytest.fixture
-    def url(self, monkeypatch: pytest.MonkeyPatch) -> str:
-        url = rehearsal.owner_url(clone("v1"))
-        monkeypatch.setenv("DATABASE_URL", url)
-        return url
+    def database(self, monkeypatch: pytest.MonkeyPatch) -> Database:
+        database = clone("v1")
+        monkeypatch.setenv("DATABASE_URL", rehearsal.owner_url(database))
+        return database
 
-    def test_says_by_its_status_what_became_of_a_step(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_says_by_its_status_what_became_of_a_step(self, database: Database, capsys: pytest.CaptureFixture[str]) -> None:
         assert command.main("plan") == 0
         assert "Nothing stops it." in capsys.readouterr().out
         assert command.main("switch") == 1
@@ -244,35 +246,34 @@ class TestTheCommand:
         monkeypatch.delenv("DATABASE_URL")
         assert command.main("plan") == 2
 
-    def test_writes_its_steps_as_files(self, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_writes_its_steps_as_files(self, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TO", str(tmp_path))
-        with psycopg.connect(url) as connection:
-            fixed = Database(connection.info.dbname).copy()
-            database = Database(connection.info.dbname)
-        since = now(database)
+        fixed, since = database.copy(), now(database)
         assert command.main("sql") == 0
         for name in ("1_start", "abort", "1_start", "2_copy", "3_switch", "5_finish"):
-            _psql(url, tmp_path / f"{name}.sql")
+            _psql(database, tmp_path / f"{name}.sql")
         database.run("drop schema compat_v1 cascade")
         fixed.apply_up_to(LAST)
         assert rehearsal.differences(database, fixed, since) == []
         assert rehearsal.definition(database) == rehearsal.definition(fixed)
 
-    def test_leads_back_by_its_files_too(self, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_leads_back_by_its_files_too(self, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TO", str(tmp_path))
-        with psycopg.connect(url) as connection:
-            database = Database(connection.info.dbname)
         before = rehearsal.definition(database)
         assert command.main("sql") == 0
         for name in ("1_start", "2_copy", "3_switch", "4_back"):
-            _psql(url, tmp_path / f"{name}.sql")
+            _psql(database, tmp_path / f"{name}.sql")
         database.run("drop schema rollout_kept cascade")
         assert rehearsal.definition(database) == before
 
 
-def _psql(url: str, file: Path) -> None:
+def _psql(database: Database, file: Path) -> None:
     psql = EmbeddedServer.of_checkout().program("psql")
-    done = subprocess.run([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", file], capture_output=True, text=True)
+    done = subprocess.run(
+        [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", rehearsal.owner_url(database), "-f", file],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 

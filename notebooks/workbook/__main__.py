@@ -1,4 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable), lab, figures, audit, migrations, slides, issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, figures, audit, migrations, rollout, slides, issue,
+stop."""
 
 import argparse
 import os
@@ -22,8 +23,11 @@ from .measure import scale
 from .migrations import write as write_migrations
 from .paths import BUILD, DATA, ROOT
 from .rollout import command as rollout
+from .rollout import rehearsal
 from .stubs import add_issue
 
+DURABLE_PARTS = {"durable": "the writes", "rollouts": "the rollouts"}
+"""What `make bench` measures on a server that waits for the disk, by the command that does."""
 PICTURE = DATA / "scoreboard.png"
 """The scoreboard, as the README shows it."""
 
@@ -56,7 +60,7 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    First the writes on a server that waits for the disk, whose runs the notebook of the writes shows. The medium scale is the
+    First the writes and the rollouts on a server that waits for the disk, whose runs their notebooks show. The medium scale is the
     one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as long as
     commit and scale are the same.
     """
@@ -69,10 +73,11 @@ def bench() -> None:
         done = [state]
     paths = [path for path in report.benchmarks() if path.name not in done]
     try:
-        if "durable" not in done:
-            _measure_durably()
-            done.append("durable")
-            finished.write_text("\n".join(done))
+        for part in DURABLE_PARTS:
+            if part not in done:
+                _measure_durably(part)
+                done.append(part)
+                finished.write_text("\n".join(done))
         for run in report.execute_in_turn(paths):
             _require_success([run])
             if scale() == "medium":
@@ -80,18 +85,20 @@ def bench() -> None:
             done.append(run.path.name)
             finished.write_text("\n".join(done))
     except KeyboardInterrupt:
-        left = next((name for name in ("durable", *(path.name for path in paths)) if name not in done), "the end")
+        left = next((name for name in (*DURABLE_PARTS, *(path.name for path in paths)) if name not in done), "the end")
         raise WorkbookError(f"Interrupted; finished runs are in data/benchmarks, and `make bench` goes on with {left}.") from None
     finished.unlink(missing_ok=True)
     write_readme_part("writes", writes.summary())
 
 
-def _measure_durably() -> None:
-    print("measuring on a server that waits for the disk")
+def _measure_durably(part: str) -> None:
+    print(f"measuring {DURABLE_PARTS[part]} on a server that waits for the disk")
     own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CLOCK")}
-    done = subprocess.run([sys.executable, "-m", "workbook", "durable"], env={**own, "DURABLE": "1"})
+    done = subprocess.run([sys.executable, "-m", "workbook", part], env={**own, "DURABLE": "1"})
     if done.returncode:
-        raise WorkbookError("The writes could not be measured on a server that waits for the disk; see above, and run it again.")
+        raise WorkbookError(
+            f"{DURABLE_PARTS[part].capitalize()} could not be measured on a server that waits for the disk; see above, and run it again."
+        )
 
 
 def _require_success(runs: list[report.Executed]) -> None:
@@ -179,6 +186,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "refresh": refresh,
     "bench": bench,
     "durable": writes.measure,
+    "rollouts": rehearsal.measure,
     "lab": lab,
     "figures": figures,
 }

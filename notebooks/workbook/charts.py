@@ -245,8 +245,8 @@ def phases(
     Args:
         title: the finding, as a sentence.
         subtitle: rows, clients and statistic.
-        arms: by arm the seconds since the beginning with the value felt, and the second at which each phase began. The last arm is
-            the one that the workbook chose.
+        arms: by arm the seconds since the beginning with the value felt, and the second at which each phase began. The last arm
+            is the one that the workbook chose.
         named: by arm the phases that are named in the picture, in their order.
         y_label: what the values are, with their unit; drawn on a logarithmic axis.
     """

@@ -51,7 +51,8 @@ begin
     perform rollout.begin_copy();
 end;
 $$;
-comment on procedure rollout.start_watching() is 'The end of the step start: has every change of v1 noted.';
+comment on procedure rollout.start_watching() is  -- noqa: LT01
+'The end of the step start: has every change of v1 noted.';
 revoke all on procedure rollout.start_watching() from public;
 
 create procedure rollout.take_turn(pages integer, notes integer, inout is_done boolean default null)
@@ -67,7 +68,8 @@ begin
     end;
 end;
 $$;
-comment on procedure rollout.take_turn(integer, integer, boolean) is 'One turn, and where it does not hold, all notes at once.';
+comment on procedure rollout.take_turn(integer, integer, boolean) is  -- noqa: LT01
+'One turn, and where it does not hold, all notes at once.';
 revoke all on procedure rollout.take_turn(integer, integer, boolean) from public;
 
 create procedure rollout.copy_all(pages integer default 32, pause double precision default 0.05)
@@ -89,7 +91,8 @@ begin
     end loop;
 end;
 $$;
-comment on procedure rollout.copy_all(integer, double precision) is 'The step copy: so many pages at a time, with a pause in seconds after each.';
+comment on procedure rollout.copy_all(integer, double precision) is  -- noqa: LT01
+'The step copy: so many pages at a time, with a pause in seconds after each.';
 revoke all on procedure rollout.copy_all(integer, double precision) from public;
 
 create procedure rollout.switch_patiently()
@@ -120,7 +123,8 @@ begin
         hint = 'Look in pg_stat_activity for a transaction that stays open, and call this again.';
 end;
 $$;
-comment on procedure rollout.switch_patiently() is 'The step switch.';
+comment on procedure rollout.switch_patiently() is  -- noqa: LT01
+'The step switch.';
 revoke all on procedure rollout.switch_patiently() from public;
 
 create procedure rollout.back_patiently()
@@ -160,7 +164,8 @@ begin
         hint = 'Look in pg_stat_activity for a transaction that stays open, and call this again.';
 end;
 $$;
-comment on procedure rollout.back_patiently() is 'The step back, up to the moment at which clients have v1 again.';
+comment on procedure rollout.back_patiently() is  -- noqa: LT01
+'The step back, up to the moment at which clients have v1 again.';
 revoke all on procedure rollout.back_patiently() from public;
 
 create procedure rollout.stop_watching()
@@ -194,5 +199,6 @@ begin
     end loop;
 end;
 $$;
-comment on procedure rollout.stop_watching() is 'Takes the notes off all tables; what comes next drops the rollout.';
+comment on procedure rollout.stop_watching() is  -- noqa: LT01
+'Takes the notes off all tables; what comes next drops the rollout.';
 revoke all on procedure rollout.stop_watching() from public;

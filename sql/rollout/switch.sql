@@ -661,8 +661,7 @@ as $$
 begin
     if tg_argv[0] = 'logs' then
         update rollout_old.logs
-        set metadata = new.metadata,
-            user_id = new.user_id
+        set metadata = new.metadata
         where id = new.id;
     else
         delete from rollout_old.profiles where id = new.id;

@@ -1,7 +1,7 @@
 """A rollout beside an app's traffic: the fix files one by one, and the rollout in their place, measured alike.
 
-`make bench` measures it on a server that waits for the disk. The runs and the timelines go into data/benchmarks, and the notebook of
-the rollout shows them.
+`make bench` measures it on a server that waits for the disk. The runs and the timelines go into data/benchmarks, and the
+notebook of the rollout shows them.
 """
 
 import re

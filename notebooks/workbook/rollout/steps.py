@@ -1,5 +1,6 @@
 """The rollout's steps, each of which can be run again: plan, start, copy, switch, back, finish, abort and status."""
 
+import math
 import random
 import re
 import time
@@ -29,6 +30,8 @@ from .build import (
 from .hints import statements_that_help
 from .repairs import TABLES
 
+COPIED_PER_MINUTE = 150 * 2**20
+"""Bytes of v1, indexes included, that a rehearsal copied in a minute beside its traffic, rounded down; only `plan` goes by it."""
 BATCH_SECONDS = 0.05
 """How long one batch of rows should take; the pause after it is as long, so that clients have half of the time."""
 NOTES_EVERY_SECONDS = 0.5
@@ -197,8 +200,8 @@ class Runner:
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):
                 if time.monotonic() > deadline:
                     raise Refused(
-                        f"{what} did not get its locks within {PATIENCE_SECONDS} s; look in pg_stat_activity for a transaction that "
-                        "stays open, and run the step again."
+                        f"{what} did not get its locks within {PATIENCE_SECONDS} s; look in pg_stat_activity for a transaction "
+                        "that stays open, and run the step again."
                     ) from None
                 # Longer each time, and never in step with anybody else.
                 time.sleep(random.uniform(0.05, min(0.1 * attempt, 1.5)))
@@ -232,11 +235,11 @@ def plan(runner: Runner) -> list[str]:
         total += size
         lines.append(f"  {table:10} about {rows:>12,} rows, {size / 2**20:>10,.0f} MB")
     lines += [
-        f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not tell an "
-        "owner how much is free: look at the platform's disk page.",
-        f"The copy takes about {1 + total / 2**20 / 120:,.0f} minutes, at half of what the disk and one core can do.",
-        "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the API "
-        "expose it first.",
+        f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not tell "
+        "an owner how much is free: look at the platform's disk page.",
+        f"The copy takes about {_minutes(total)}, at half of what the disk and one core can do.",
+        "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the "
+        "API expose it first.",
         "copy    fills v2 batch by batch. Clients go on.",
         "switch  takes v2's tables into public in one short transaction. New clients may come.",
         "back    until finish: v1 again, with what v2 has written.",
@@ -250,6 +253,12 @@ def plan(runner: Runner) -> list[str]:
     return lines
 
 
+def _minutes(size: int) -> str:
+    """Say how long so many bytes of v1 take, as the published rehearsals did."""
+    minutes = math.ceil(size / COPIED_PER_MINUTE)
+    return f"{minutes:,} minutes" if minutes > 1 else "a minute"
+
+
 _IS_V1 = """
 select exists (
     select from pg_attribute where attrelid = to_regclass('public.messages') and attname = 'timestamp' and not attisdropped
@@ -259,13 +268,11 @@ select exists (
 
 def obstacles(runner: Runner) -> list[Obstacle]:
     """Return what stops a start here, each with what helps."""
+    if runner.phase == "none" and not runner.one(_IS_V1):
+        return [Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")]
     found = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
     if runner.phase == "none" and not found:
-        if not runner.one(_IS_V1):
-            found.append(
-                Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")
-            )
-        elif runner.one("select to_regclass('private.repairs') is not null"):
+        if runner.one("select to_regclass('private.repairs') is not null"):
             found.append(
                 Obstacle("some fixes are applied already", "Apply the others one by one: the rollout takes v1 as it was")
             )
@@ -307,7 +314,8 @@ def _as_obstacle(runner: Runner, error: WorkbookError) -> Obstacle:
             definition_was = was[0].removesuffix(".")
             return Obstacle(
                 what,
-                f"Run this first: alter table {table} drop constraint {changed[1]}, add constraint {changed[1]} {definition_was};",
+                f"Run this first: alter table {table} drop constraint {changed[1]}, "
+                f"add constraint {changed[1]} {definition_was};",
             )
     if statements:
         return Obstacle(what, f"Run this first, and make it again after the switch: {' '.join(statements)}")
@@ -357,7 +365,8 @@ def expand_script(runner: Runner, wanted: Definition) -> str:
         sql_file("procedures.sql"),
         _PARTITION_FUNCTIONS,
         *(
-            f"insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) values ({_literals(runner, *row)});"
+            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) "
+            f"values ({_literals(runner, *row)});"
             for row in repair_rows()
         ),
         *(
@@ -389,7 +398,9 @@ begin
     foreach made in array array['log_partitions()', 'create_log_partition(timestamptz, boolean)'] loop
         execute replace(
             replace(
-                replace(pg_get_functiondef(('private.' || made)::regprocedure), 'private.log_partitions', 'rollout.log_partitions'),
+                replace(
+                    pg_get_functiondef(('private.' || made)::regprocedure), 'private.log_partitions', 'rollout.log_partitions'
+                ),
                 'public.', 'rollout_new.'
             ),
             'FUNCTION private.', 'FUNCTION rollout.'
@@ -469,8 +480,10 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
         one("select pg_get_functiondef(%s::regprocedure)", moved),
         f"revoke all on function {moved} from {roles}",
         *(grant for (grant,) in runner.connection.execute(
-            "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, case grantee when 0 then 'public' else grantee::regrole::text end) "
-            "from pg_proc as proc cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) where proc.oid = %s::regprocedure", [moved])),
+            "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, "
+            "case grantee when 0 then 'public' else grantee::regrole::text end) "
+            "from pg_proc as proc cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) "
+            "where proc.oid = %s::regprocedure", [moved])),
         f"comment on function {moved} is {_quoted(one('select obj_description(%s::regprocedure)', moved))}",
     ]  # fmt: skip
     team, team_back = _triggers_of_team(runner, wanted)
@@ -510,10 +523,12 @@ def _triggers_of_team(runner: Runner, wanted: Definition) -> tuple[list[str], li
     there: list[str] = []
     back: list[str] = []
     for text, trigger, table, function, state in runner.connection.execute(
-        "select pg_get_triggerdef(pg_trigger.oid), quote_ident(tgname), tgrelid::regclass::text, format('%%I.%%I', nspname, proname), "
+        "select pg_get_triggerdef(pg_trigger.oid), quote_ident(tgname), tgrelid::regclass::text, "
+        "format('%%I.%%I', nspname, proname), "
         "case tgenabled when 'D' then 'disable' when 'A' then 'enable always' when 'R' then 'enable replica' end "
         "from pg_trigger join pg_proc on pg_proc.oid = tgfoid join pg_namespace on pg_namespace.oid = pronamespace "
-        "where nspname = 'public' and not tgisinternal and tgparentid = 0 and tgrelid <> 'auth.users'::regclass and tgrelid not in "
+        "where nspname = 'public' and not tgisinternal and tgparentid = 0 and tgrelid <> 'auth.users'::regclass "
+        "and tgrelid not in "
         "(select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) order by 3, 2",
         [list(TABLES)],
     ).fetchall():
@@ -714,7 +729,8 @@ def switch(runner: Runner, say: Say = print) -> float:
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
         raise Refused(f"The switch is refused: {error.diag.message_primary}. {error.diag.message_hint}") from None
     say(
-        f"Clients have v2, after {tries} {'try' if tries == 1 else 'tries'}; the switch took {took:.0f} ms. v1 lies in rollout_old."
+        f"Clients have v2, after {tries} {'try' if tries == 1 else 'tries'}; the switch took {took:.0f} ms. "
+        "v1 lies in rollout_old."
     )
     say("Old clients speak to compat_v1. Watch; until finish, back leads to v1 again.")
     return took
@@ -895,8 +911,10 @@ def status(runner: Runner) -> Status:
     facts["disk"] = {
         name: f"{size / 2**20:,.0f} MB"
         for name, size in runner.connection.execute(
-            "select nspname, sum(pg_total_relation_size(pg_class.oid)) from pg_class join pg_namespace on pg_namespace.oid = relnamespace "
-            "where nspname in ('public', 'private', 'rollout', 'rollout_new', 'rollout_old', 'rollout_kept') and relkind in ('r', 'm') "
+            "select nspname, sum(pg_total_relation_size(pg_class.oid)) "
+            "from pg_class join pg_namespace on pg_namespace.oid = relnamespace "
+            "where nspname in ('public', 'private', 'rollout', 'rollout_new', 'rollout_old', 'rollout_kept') "
+            "and relkind in ('r', 'm') "
             "group by 1 order by 1"
         )
     }
