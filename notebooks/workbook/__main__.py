@@ -1,5 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, figures, audit, migrations, rollout, slides, issue,
-stop."""
+"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, figures, audit, migrations, rollout, slides,
+issue, stop."""
 
 import argparse
 import os
@@ -60,8 +60,8 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    First the writes and the rollouts on a server that waits for the disk, whose runs their notebooks show. The medium scale is the
-    one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as long as
+    First the writes and the rollouts on a server that waits for the disk, whose runs their notebooks show. The medium scale
+    is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as long as
     commit and scale are the same.
     """
     os.environ["BENCH"] = "1"

@@ -164,8 +164,7 @@ def measure() -> None:
     """Measure the arms at the scale, and record figures and timelines."""
     size = rows(20_000, 2_000_000, 5_000_000)
     short = rows(2, ALONE_S, ALONE_S)
-    arms = {"rollout": lambda database: rolled_out(database, alone_s=short, v2_s=short)}
-    arms["back"] = lambda database: rolled_out(database, alone_s=short, v2_s=rows(2, 300, 120), goes_back=True)
+    arms = {"rollout": lambda database: rolled_out(database, alone_s=short, v2_s=rows(2, 180, 60), goes_back=True)}
     if size <= 2_000_000:
         arms["one by one"] = lambda database: one_by_one(database, alone_s=short)
     for arm, rehearse in arms.items():
@@ -179,12 +178,16 @@ def measure() -> None:
 
 def _record(arm: str, size: int, found: Rehearsal) -> None:
     phases = dict.fromkeys(name for name, _ in found.phases)
-    beside = [name for name in phases if name not in ("before", "alone", "v2", "v1 again", "after")]
-    later = [name for name in phases if name in ("v2", "v1 again", "after")]
-    alone, during = found.longest("before", "alone"), found.longest(*beside)
-    record(BENCHMARK, size, {("longest request alone", arm): [alone], ("longest request", arm): [during]})
-    if later:
-        record(BENCHMARK, size, {("longest request afterwards", arm): [found.longest(*later)]})
+    beside = [name for name in phases if name not in ("before", "alone", "v2", "back", "v1 again", "after")]
+    longest = {
+        "longest request alone": found.longest("before", "alone"),
+        "longest request": found.longest(*beside),
+        "longest request afterwards": found.longest("v2", "after"),
+    }
+    if "back" in phases:
+        longest["longest request on the way back"] = found.longest("back", "v1 again")
+    for question, value in longest.items():
+        record(BENCHMARK, size, {(question, arm): [value]})
     over = found.requests[found.requests["phase"].isin(beside) & (found.requests["who"] != traffic.REPORT)]
     counts = {
         "requests": len(found.requests),

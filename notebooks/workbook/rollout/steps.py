@@ -235,8 +235,8 @@ def plan(runner: Runner) -> list[str]:
         total += size
         lines.append(f"  {table:10} about {rows:>12,} rows, {size / 2**20:>10,.0f} MB")
     lines += [
-        f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not tell "
-        "an owner how much is free: look at the platform's disk page.",
+        f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not "
+        "tell an owner how much is free: look at the platform's disk page.",
         f"The copy takes about {_minutes(total)}, at half of what the disk and one core can do.",
         "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the "
         "API expose it first.",
