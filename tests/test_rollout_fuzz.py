@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from helpers import schema
-from workbook import ADMIN, Database, clone, fixes
+from workbook import ADMIN, OWNER, SERVICE, Actor, Database, clone, fixes
 from workbook.rollout import steps
 
 LAST = fixes.all_fixes()[-1].number
@@ -477,3 +477,224 @@ def test_truncate(v1: Database, started: Database, table: str, moment: str) -> N
                 runner.run("select rollout.switch()")
         live.run("select public.delete_old_logs()")
     assert_same(live, switched(live), since)
+
+
+# --- And back -----------------------------------------------------------------------------------------------------
+
+# Who sends it, and what. {mine} is an open session of the learner who sends it.
+AFTERWARDS: list[tuple[str, str]] = [
+    ("learner", "insert into public.messages (session_id, role, chat_type, content, client_message_id) "
+     "values ({mine}, 'user', {chat}, 'Ja.', {new})"),
+    ("learner", "insert into public.messages (session_id, role, chat_type, content) values ({mine}, 'user', {chat}, 'Ja.')"),
+    ("learner", "insert into public.sessions (id, user_id, scenario_id) values ({new}, {learner}, {scenario})"),
+    ("learner", "update public.sessions set is_completed = true where id = {mine}"),
+    ("learner", "delete from public.sessions where id = {mine}"),
+    ("service", "insert into public.messages (session_id, role, chat_type, content) values ({open}, 'assistant', {chat}, 'So?')"),
+    ("service", "insert into public.message_chunks (message_id, seq, session_id, chat_type, content) "
+     "values ({new}, 1, {open}, {chat}, 'Hal'), ({new}, 2, {open}, {chat}, 'lo')"),
+    ("service", "insert into public.message_chunks (message_id, seq, session_id, chat_type, content) "
+     "values ({new}, 1, {open}, {chat}, 'Guten Tag'); select public.finalize_message({new})"),
+    ("service", "select public.archive_old_messages(1, 3)"),
+    ("service", "select public.erase_user({learner})"),
+    ("service", "select public.delete_expired_sessions(); select public.reset_weekly_limits(); select public.forget_addresses()"),
+    ("service", "select public.delete_old_logs()"),
+    ("service", "insert into public.logs (level, event_type, user_id, session_id, message) "
+     "values ('info', 'user_logout', {learner}, {open}, {said})"),
+    ("service", "insert into public.logs (level, event_type, user_id) values ('info', 'tea_time', {learner})"),
+    ("service", "update public.messages set deleted_at = now(), deleted_reason = 'rude' where id = {message}"),
+    ("service", "update public.messages set deleted_at = null, deleted_reason = null where deleted_at is not null"),
+    ("owner", "insert into public.event_types (code, description) values ('tea_time', 'Somebody drinks tea.')"),
+    ("owner", "delete from public.messages where id = {message}"),
+    ("owner", "delete from public.logs where id = {log}"),
+    ("owner", "update public.logs set created_at = created_at - interval '40 days' where id = {log}"),
+    ("owner", "update public.scenarios set code = 'code-{small}', sort_order = {small} where id = {scenario}"),
+    ("owner", "update public.scenarios set title = 'Title {small}' where id = {scenario}"),
+    ("owner", "update public.scenarios set id = 300 + id where id = {scenario}"),
+    ("owner", "update public.sessions set scenario_id = {scenario} where scenario_id = {scenario2};"
+     "delete from public.scenarios where id = {scenario2}"),
+    ("owner", "insert into public.scenarios (title, code, emoji, initial_message_main, initial_message_helper) "
+     "values ('New {small}', 'new-{small}', '🙂', 'Hallo!', 'Ask me.')"),
+    ("owner", "insert into public.sessions (id, user_id, scenario_id) values ({new}, {learner}, {scenario})"),
+    ("owner", "delete from public.profiles where id = {learner}"),
+    ("admin", "update auth.users set email = 'new{small}@example.org' where id = {learner}"),
+    ("admin", "update auth.users set deleted_at = now() where id = {learner}"),
+    ("admin", "update auth.users set deleted_at = null where deleted_at is not null"),
+    ("admin", "delete from auth.users where id = {learner}"),
+    ("admin", "insert into auth.users (id, email) values ({new}, 'more{small}@example.org')"),
+    ("admin", "insert into auth.users (id, phone) values ({new}, '{small}')"),
+]  # fmt: skip
+
+
+def write_afterwards(live: Database, chance: random.Random, log: list[str]) -> None:
+    """Send one statement to v2; it may be refused."""
+
+    def one_of(rows: str) -> str:
+        found = live.value(f"select array(select id::text from {rows} order by 1)", ADMIN)
+        return f"'{chance.choice(found)}'" if found else "null"
+
+    who, statement = chance.choice(AFTERWARDS)
+    learner = one_of("auth.users")
+    statement = statement.format(
+        learner=learner, mine=one_of(f"public.sessions where user_id = {learner} and not is_completed"),
+        open=one_of("public.sessions where not is_completed"), message=one_of("public.messages"), log=one_of("public.logs"),
+        scenario=one_of("public.scenarios"), scenario2=one_of("public.scenarios"), small=chance.randrange(6),
+        new=f"'{random.Random(chance.random()).getrandbits(128):032x}'", chat=f"'{chance.choice(['main', 'helper'])}'",
+        said=chance.choice(["null", "'Somebody has gone.'"]),
+    )  # fmt: skip
+    actors = {
+        "learner": Actor("learner", "authenticated", learner.strip("'")),
+        "service": SERVICE,
+        "owner": OWNER,
+        "admin": ADMIN,
+    }
+    with suppress(psycopg.Error):
+        live.run(statement, actors[who])
+        log.append(f"{who}: {statement}")
+
+
+def v2_rows(of: Database) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return v2's rows by table and id, an archived message among the messages."""
+    found = {table: {key[0]: row for key, row in rows(of, f"select * from public.{table}").items()} for table in V1}
+    columns = "id, session_id, user_id, role, chat_type, content, sent_at, deleted_at, deleted_reason, client_message_id"
+    for key, row in rows(of, f"select {columns} from public.messages_archive").items():
+        found["messages"][key[0]] = row
+    return found
+
+
+def v1_rows(of: Database) -> dict[str, dict[str, dict[str, Any]]]:
+    return {table: {key[0]: row for key, row in rows(of, f"select * from public.{table}").items()} for table in V1}
+
+
+def as_v1(table: str, row: dict[str, Any], before: dict[str, Any] | None, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a row of v2 as v1 holds it."""
+    if table == "messages":
+        role = "user" if row["role"] == "user" else "scenario" if row["chat_type"] == "main" else "helper"
+        row = {**row, "role": role, "timestamp": row["sent_at"], "created_at": before["created_at"] if before else row["sent_at"]}
+    if table == "sessions":
+        row = {**row, "created_at": before["created_at"] if before else row["started_at"]}
+    return with_living_keys(table, row, found)
+
+
+def with_living_keys(table: str, row: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if table != "logs":
+        return row
+    return {
+        **row,
+        "user_id": row["user_id"] if str(row["user_id"]) in found["profiles"] else None,
+        "session_id": row["session_id"] if str(row["session_id"]) in found["sessions"] else None,
+    }
+
+
+def lost(live: Database, before: dict, first: dict, last: dict, kinds: set[str]) -> list[str]:
+    """Say what a way back has lost or changed: from v1 before the switch, and v2 after it and at its end."""
+    found = v1_rows(live)
+    kept = {tuple(row) for row in live.value("select array(select array[table_name, key] from rollout_kept.rows)", ADMIN) or ()}
+    users = set(live.value("select array(select id::text from auth.users)", ADMIN))
+    living = {key for key, row in last["profiles"].items() if row["deleted_at"] is None}
+    told = []
+    for table in V1:
+        for key in found[table].keys() - last[table].keys():
+            told.append(f"{table} {key} is there, and v2 had it no more")
+        for key, row in last[table].items():
+            is_held = {
+                "profiles": key in living & users,
+                "sessions": str(row.get("user_id")) in living,
+                "messages": str(row.get("user_id")) in living and row.get("deleted_at") is None,
+                "logs": row.get("event_type") in kinds,
+                "scenarios": True,
+            }[table]
+            mine, was = found[table].get(key), before[table].get(key)
+            is_untouched = row == first[table].get(key)
+            if is_untouched and (mine is None) == (was is None) and (was is None or mine == with_living_keys(table, was, found)):
+                continue
+            if not is_held:
+                if (table, key) not in kept:
+                    told.append(f"{table} {key} is neither in v1 nor kept")
+                continue
+            if mine is None:
+                told.append(f"{table} {key} is lost")
+                continue
+            expected = as_v1(table, row, was, found)
+            for name, value in mine.items():
+                if value != expected[name] and not (name == "created_at" and table in ("sessions", "messages")):
+                    told.append(f"{table} {key} {name}: {str(value)[:100]} instead of {str(expected[name])[:100]}")
+    return told
+
+
+def go_back(v1: Database, started: Database, seed: int, acts: int) -> None:
+    chance = random.Random(seed)
+    live = started.copy()
+    log: list[str] = []
+    writer = Writer(live.url, chance)
+    writer.write(10)
+    writer.close()
+    before = v1_rows(live)
+    with running(live) as runner:
+        steps.copy(runner, silent)
+        before = v1_rows(live)
+        kinds = set(runner.one("select array(select jsonb_array_elements_text(before -> 'event_types')) from rollout.state"))
+        steps.switch(runner, silent)
+        first = v2_rows(live)
+        for act in range(acts):
+            write_afterwards(live, chance, log)
+            if act > acts / 2 and chance.random() < 0.3:
+                runner.run("select rollout.prepare_back()")
+                steps._apply_back(runner, chance.choice([1, 3, 20]))
+                log.append("-- back")
+        last = v2_rows(live)
+        print(*log, sep="\n")
+        steps.back(runner, silent)
+    told = lost(live, before, first, last, kinds)
+    assert not told, "\n".join([f"seed {seed}", *told])
+    assert [row for row in schema(live) if "rollout_kept" not in row[1]] == schema(v1)
+    live.drop()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_back(v1: Database, started: Database, seed: int) -> None:
+    go_back(v1, started, seed, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MANY)
+def test_back_many_more_times(v1: Database, started: Database, seed: int) -> None:
+    go_back(v1, started, seed, 20 + seed % 60)
+
+
+BACK_TOGETHER = {
+    "an account that is deleted softly and comes back, with what nobody has touched": [
+        (ADMIN, f"update auth.users set deleted_at = now() where id = {USER.format(1)}"),
+        (ADMIN, f"update auth.users set deleted_at = null where id = {USER.format(1)}"),
+    ],
+    "a scenario whose sessions are another one's, deleted": [
+        (OWNER, "update public.sessions set scenario_id = 20 where scenario_id = 21; delete from public.scenarios where id = 21"),
+    ],
+    "a learner whom v1 had no profile of": [
+        (SERVICE, "insert into public.sessions (user_id, scenario_id) values ('d0000000-0000-4000-8000-00000000000a', 1)"),
+    ],
+    "a session of an account that was deleted before": [
+        (OWNER, f"update public.sessions set updated_at = now() where user_id = {USER.format(2)}"),
+    ],
+    "logs that v2's job has dropped with their months": [(SERVICE, "select public.delete_old_logs()")],
+}
+
+
+def test_what_hangs_together_comes_back_together(v1: Database, started: Database) -> None:
+    live = started.copy()
+    live.run(f"update auth.users set deleted_at = now() where id = {USER.format(2)}", ADMIN)
+    with running(live) as runner:
+        steps.copy(runner, silent)
+        before = v1_rows(live)
+        kinds = set(runner.one("select array(select jsonb_array_elements_text(before -> 'event_types')) from rollout.state"))
+        steps.switch(runner, silent)
+        first = v2_rows(live)
+        for statements in BACK_TOGETHER.values():
+            for actor, statement in statements:
+                live.run(statement, actor)
+                runner.run("select rollout.prepare_back()")
+                steps._apply_back(runner, 3)
+        last = v2_rows(live)
+        steps.back(runner, silent)
+    told = lost(live, before, first, last, kinds)
+    assert not told, "\n".join(told)
+    live.drop()
