@@ -1,6 +1,6 @@
 """The plumbing of the schema workbook: what a notebook needs beside its SQL, its claims and its asserts."""
 
-from . import clients, dictionary, exercises, jobs, writes
+from . import clients, dictionary, exercises, jobs, rollout, writes
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
@@ -18,7 +18,7 @@ from .bench import (
     times_ms,
 )
 from .catalogue import chapters, claims_against_counts, issue, issue_table
-from .charts import compare, growth, issue_map, privilege_grid, stack, sweep, timeline, waterfall
+from .charts import compare, growth, issue_map, phases, privilege_grid, stack, sweep, timeline, waterfall
 from .checks import Proof, look, prove, summary
 from .clients import table as client_table
 from .concurrency import Side, Step, concurrently
@@ -32,6 +32,7 @@ from .plans import plan
 from .privileges import compare as compare_privileges
 from .privileges import expected as expected_privileges
 from .privileges import try_all as try_privileges
+from .rollout import rehearsal
 from .scores import Scoreboard, scoreboard
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "look",
     "medians",
     "pgbench",
+    "phases",
     "plan",
     "privilege_grid",
     "prove",
@@ -89,6 +91,8 @@ __all__ = [
     "questions",
     "quickest",
     "ratio",
+    "rehearsal",
+    "rollout",
     "record",
     "rows",
     "rows_read",

@@ -233,6 +233,53 @@ def timeline(title: str, subtitle: str, arms: dict[str, list[tuple[float, float]
         return Chart(figure)
 
 
+def phases(
+    title: str,
+    subtitle: str,
+    arms: dict[str, tuple[list[tuple[float, float]], dict[str, float]]],
+    named: dict[str, list[str]],
+    y_label: str,
+) -> Chart:
+    """Draw what the clients of an app felt while something went on: a panel an arm, on one axis.
+
+    Args:
+        title: the finding, as a sentence.
+        subtitle: rows, clients and statistic.
+        arms: by arm the seconds since the beginning with the value felt, and the second at which each phase began. The last arm is
+            the one that the workbook chose.
+        named: by arm the phases that are named in the picture, in their order.
+        y_label: what the values are, with their unit; drawn on a logarithmic axis.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 2.3 * len(arms) + 0.9))
+        axes = figure.subplots(len(arms), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for place, (ax, (arm, (felt, begins))) in enumerate(zip(axes, arms.items(), strict=True)):
+            color = AFTER if place == len(arms) - 1 else BEFORE
+            moments, values = zip(*felt, strict=True)
+            ax.plot(moments, values, ".", markersize=3, color=color, alpha=0.6)
+            ax.set_yscale("log")
+            worst = max(felt, key=lambda dot: dot[1])
+            ax.annotate(
+                f"{_short(worst[1])} ms", worst, xytext=(6, 0), textcoords="offset points", ha="left", va="center", fontsize=10,
+                fontweight="bold",
+            )  # fmt: skip
+            for name in named[arm]:
+                ax.axvline(begins[name], color=LIMIT, linewidth=0.8)
+                ax.annotate(
+                    name, (begins[name], 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
+                    ha="left", va="top", fontsize=9, color="#555555",
+                )  # fmt: skip
+            ax.set_title(arm, fontsize=11, loc="left")
+            ax.margins(y=0.25)
+            ax.set_xlim(left=0)
+            ax.yaxis.set_major_formatter(lambda value, _: _short(value))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        axes[-1].set_xlabel("seconds")
+        figure.supylabel(y_label, fontsize=11, x=0.012)
+        _head(figure, title, subtitle)
+        return Chart(figure)
+
+
 def growth(title: str, subtitle: str, curves: dict[str, tuple[dict[float, float], dict[float, float]]], y_label: str) -> Chart:
     """Draw measured curves and what a model makes of them beyond the measurement.
 

@@ -1,11 +1,12 @@
 """What a rollout starts with: v2's definition, taken from a scratch database that gets v1 as it is and then all fixes."""
 
+import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -41,6 +42,12 @@ class Definition:
     """What the rollout makes in the schema private."""
     unusual_triggers: tuple[dict[str, str], ...] = ()
     """Triggers that are not simply on."""
+    published: tuple[tuple[str, str, str], ...] = ()
+    """Each publication that names a table of v2, the table, and how it does."""
+    functions: tuple[tuple[str, str], ...] = ()
+    """What v1's functions are called in v2, where a team's triggers may call them."""
+    policies: tuple[tuple[str, str], ...] = ()
+    """Policies of a team's own tables that ask one of v1's: which, and the statement that has it ask v2's."""
 
 
 def definition(target: psycopg.Connection) -> Definition:
@@ -85,16 +92,28 @@ def _work_out(embedded: server.EmbeddedServer, target: psycopg.Connection, url: 
     with tempfile.TemporaryDirectory() as folder, psycopg.connect(url, autocommit=True) as scratch:
         made_roles = _make_roles(target, scratch)
         try:
+            _make_extensions(target, scratch)
             _restore_v1(embedded, target, url, Path(folder))
             _hang_on_users(target, scratch)
+            _publish(target, scratch)
+            for statement in default_privileges(target, "public", "private"):
+                _as_owner(scratch, statement)
             _log_a_month(target, scratch)
             before = _objects(scratch)
+            names = scratch.execute(_FUNCTIONS).fetchall()
+            private_before = _contents_of_private(embedded, url, Path(folder))
             for fix in fixes.all_fixes():
                 try:
                     fixes.apply(scratch, fix)
                 except WorkbookError as error:
                     raise WorkbookError(f"v2 cannot be worked out for this database: {error}") from error
-            return _compare(embedded, scratch, url, before, Path(folder))
+            v2_policies = policies_that_ask(scratch)
+            renamed: dict[int, str] = dict(scratch.execute(_FUNCTIONS).fetchall())
+            return replace(
+                _compare(embedded, scratch, url, before, private_before, Path(folder)),
+                functions=tuple((name, str(renamed.get(oid, name))) for oid, name in names),
+                policies=tuple(v2_policies),
+            )
         finally:
             for role in made_roles:
                 scratch.execute(sql.SQL("drop owned by {}").format(sql.Identifier(role)))
@@ -111,11 +130,191 @@ def _make_roles(target: psycopg.Connection, scratch: psycopg.Connection) -> list
     return missing
 
 
+def _as_owner(scratch: psycopg.Connection, statement: str) -> None:
+    with scratch.transaction():
+        scratch.execute(sql.SQL("set local role {}").format(sql.Identifier(SCRATCH_OWNER)))
+        scratch.execute(statement)
+
+
+def _make_extensions(target: psycopg.Connection, scratch: psycopg.Connection) -> None:
+    """Make the target's extensions, as far as the scratch server has them: indexes and columns may need them."""
+    available = {name for (name,) in scratch.execute("select name from pg_available_extensions where installed_version is null")}
+    for name, schema in target.execute(
+        "select extname, nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace order by pg_extension.oid"
+    ):
+        if name in available:
+            with suppress(psycopg.Error):
+                scratch.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+                scratch.execute(
+                    sql.SQL("create extension {} with schema {}").format(sql.Identifier(name), sql.Identifier(schema))
+                )
+
+
+# Publications that name tables of v1 or v2, or their schema, and how each does.
+_PUBLISHED = """
+select
+    quote_ident(pg_publication.pubname) as publication, relname::text as table_name,
+    format(
+        'public.%I%s%s', relname,
+        ' (' || (
+            select string_agg(quote_ident(attname), ', ' order by attnum)
+            from pg_attribute
+            where attrelid = prrelid and attnum = any (prattrs::int2[])
+        ) || ')',
+        ' where (' || pg_get_expr(prqual, prrelid) || ')'
+    ) as says
+from pg_publication_rel
+join pg_publication on pg_publication.oid = prpubid
+join pg_class on pg_class.oid = prrelid
+where relnamespace = 'public'::regnamespace
+order by 1, 2
+"""
+_PUBLICATIONS = """
+select
+    quote_ident(pubname), pg_has_role(pubowner, 'usage') and not rolsuper,
+    exists (select from pg_publication_namespace where pnpubid = pg_publication.oid and pnnspid = 'public'::regnamespace),
+    format(
+        'publish = %L, publish_via_partition_root = %s',
+        concat_ws(
+            ', ', case when pubinsert then 'insert' end, case when pubupdate then 'update' end,
+            case when pubdelete then 'delete' end, case when pubtruncate then 'truncate' end
+        ),
+        pubviaroot::text
+    )
+from pg_publication
+join pg_roles on pg_roles.oid = pubowner
+where not puballtables
+"""
+
+
+def published(connection: psycopg.Connection, tables: set[str]) -> list[tuple[str, str, str]]:
+    """Return each publication that names one of these tables of public, the table, and how it does, as SQL.
+
+    Args:
+        connection: one whose search_path is empty.
+        tables: names without a schema.
+    """
+    return [row for row in connection.execute(_PUBLISHED).fetchall() if row[1] in tables]
+
+
+def _publish(target: psycopg.Connection, scratch: psycopg.Connection) -> None:
+    """Make the publications of v1's tables: a fix may refuse one, or carry it along."""
+    tables = published(target, set(TABLES))
+    for name, is_owners, publishes_schema, options in target.execute(_PUBLICATIONS).fetchall():
+        parts = [f"table {says}" for publication, _, says in tables if publication == name]
+        parts += ["tables in schema public"] * publishes_schema
+        if parts:
+            scratch.execute(f"create publication {name} for {', '.join(parts)} with ({options})")
+            if is_owners and not publishes_schema:
+                scratch.execute(f"alter publication {name} owner to {SCRATCH_OWNER}")
+
+
+# What a role's objects are granted as they are made, by schema and kind: all of it, and what PostgreSQL itself grants.
+_DEFAULTS = """
+select
+    case when place.nspname is not null then format(' in schema %%I', place.nspname) else '' end,
+    kind.name, lower(entry.privilege_type),
+    case
+        when entry.grantee = 0 then 'public'
+        when entry.grantee = me.oid then 'current_user'
+        else quote_ident(pg_get_userbyid(entry.grantee))
+    end,
+    case when entry.is_grantable then ' with grant option' else '' end
+from (select oid from pg_roles where rolname = current_user) as me
+cross join (
+    values ('r', 'tables'), ('S', 'sequences'), ('f', 'functions'), ('T', 'types'), ('n', 'schemas')
+) as kind (letter, name)
+cross join (
+    select 0::oid as oid, null::name as nspname
+    union all
+    select oid, nspname from pg_namespace where nspname = any (%s)
+) as place
+left join pg_default_acl on defaclrole = me.oid and defaclnamespace = place.oid and defaclobjtype::text = kind.letter
+cross join lateral aclexplode(
+    coalesce(
+        defaclacl,
+        case when place.oid = 0 then acldefault(case kind.letter when 'S' then 's' else kind.letter end::"char", me.oid) end
+    )
+) as entry
+order by 1, 2, 4, 3
+"""
+_NO_DEFAULTS = """
+do $$
+declare
+    found record;
+begin
+    for found in
+        select
+            case when nspname is not null then format(' in schema %I', nspname) end as place,
+            case defaclobjtype
+                when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' else 'schemas'
+            end as kind,
+            case when grantee = 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as grantee
+        from pg_catalog.pg_default_acl
+        left join pg_catalog.pg_namespace on pg_namespace.oid = defaclnamespace
+        cross join lateral aclexplode(defaclacl)
+        where defaclrole = (select oid from pg_catalog.pg_roles where rolname = current_user)
+            and (defaclnamespace = 0 or nspname = any (SCHEMAS))
+            and defaclobjtype in ('r', 'S', 'f', 'T', 'n')
+        union
+        -- What PostgreSQL grants by itself stands nowhere.
+        select null, kind, grantee
+        from unnest(array['tables', 'sequences', 'functions', 'types', 'schemas']) as kind
+        cross join unnest(array['public', 'current_user']) as grantee
+    loop
+        execute format('alter default privileges%s revoke all on %s from %s', found.place, found.kind, found.grantee);
+    end loop;
+end;
+$$"""
+
+
+def default_privileges(connection: psycopg.Connection, *schemas: str) -> list[str]:
+    """Return statements that make a role's default privileges what they are here for whoever is connected, whatever they were.
+
+    Args:
+        connection: one that acts as the role.
+        schemas: those whose own defaults count, beside what holds for all schemas.
+    """
+    return [
+        no_default_privileges(*schemas),
+        *(
+            f"alter default privileges{place} grant {privilege} on {kind} to {grantee}{option}"
+            for place, kind, privilege, grantee, option in connection.execute(_DEFAULTS, [list(schemas)]).fetchall()
+        ),
+    ]
+
+
+def no_default_privileges(*schemas: str) -> str:
+    """Return a statement that takes all default privileges of whoever runs it back, the owner's own too."""
+    listed = ", ".join(f"'{schema}'" for schema in schemas)
+    return _NO_DEFAULTS.replace("SCHEMAS", f"array[{listed}]::text[]")
+
+
+def usual_default_privileges(*schemas: str) -> list[str]:
+    """Return statements that leave only what PostgreSQL grants by itself."""
+    kinds = ("tables", "sequences", "functions", "types", "schemas")
+    return [
+        no_default_privileges(*schemas),
+        *(f"alter default privileges grant all on {kind} to current_user" for kind in kinds),
+        "alter default privileges grant execute on functions to public",
+        "alter default privileges grant usage on types to public",
+    ]
+
+
 def _restore_v1(embedded: server.EmbeddedServer, target: psycopg.Connection, url: str, folder: Path) -> None:
     archive = folder / "v1.dump"
+    ((owner,),) = target.execute("select current_user").fetchall()
     schemas = [name for (name,) in target.execute("select nspname from pg_namespace where nspname in ('public', 'private')")]
+    # Of other roles, and closed to the owner: none of the schema's business.
+    closed = target.execute(
+        "select format('\"%s\".\"%s\"', replace(nspname, '\"', '\"\"'), replace(relname, '\"', '\"\"')) "
+        "from pg_class join pg_namespace on pg_namespace.oid = relnamespace "
+        "where nspname in ('public', 'private') and relkind in ('r', 'p', 'v', 'm', 'f') "
+        "and not has_table_privilege(pg_class.oid, 'select')"
+    ).fetchall()
     _run(embedded, "pg_dump", "--format=custom", "--schema-only", "--no-owner", *(f"--schema={name}" for name in schemas),
-         "--no-publications", "--no-subscriptions", f"--file={archive}", "--dbname", _url_of(target))  # fmt: skip
+         *(f"--exclude-table={name}" for (name,) in closed), "--no-publications", "--no-subscriptions", f"--role={owner}",
+         f"--file={archive}", "--dbname", _url_of(target), password=target.info.password)  # fmt: skip
     contents = _run(embedded, "pg_restore", "--list", archive)
     listing = folder / "v1.list"
     listing.write_text(
@@ -149,17 +348,62 @@ def _hang_on_users(target: psycopg.Connection, scratch: psycopg.Connection) -> N
 
 
 def _log_a_month(target: psycopg.Connection, scratch: psycopg.Connection) -> None:
-    """Write a log of each month that the target has logs of, so that the fix makes their partitions."""
-    months = target.execute("select distinct date_trunc('month', created_at, 'UTC') from public.logs").fetchall()
-    required = scratch.execute(
-        "select attname from pg_attribute where attrelid = 'public.logs'::regclass and attnotnull and not atthasdef and attnum > 0 "
-        "and not attisdropped and attidentity = '' and attname not in ('id', 'level', 'event_type')"
+    """Write a log of each month that the target has logs of, so that the fix makes their partitions.
+
+    It is one of theirs, because a team may have rules of its own for what a log says, but without what may be empty. A month
+    whose log does not stand alone is left out: its partition is made as its logs are copied.
+    """
+    columns = scratch.execute(
+        "select attname, attnotnull, exists ("
+        "select from pg_constraint where conrelid = attrelid and contype = 'f' and attnum = any (conkey)) "
+        "from pg_attribute where attrelid = 'public.logs'::regclass and attnum > 0 and not attisdropped and attgenerated = ''"
     ).fetchall()
-    if required:
-        # A column of a team's own without a default: such months are made as their logs are copied.
+    if any(is_required and refers for _, is_required, refers in columns):
         return
-    with scratch.cursor() as cursor:
-        cursor.executemany("insert into public.logs (level, event_type, created_at) values ('info', 'unknown_error', %s)", months)
+    names = [name for name, is_required, _ in columns if is_required]
+    months = target.execute(
+        sql.SQL(
+            "select {} from (select distinct date_trunc('month', created_at, 'UTC') as month from public.logs) as months "
+            "cross join lateral (select * from public.logs where created_at >= month "
+            "and created_at < month + interval '1 month' order by created_at limit 1) as one"
+        ).format(sql.SQL(", ").join(sql.SQL("one.{}::text").format(sql.Identifier(name)) for name in names))
+    ).fetchall()
+    written = sql.SQL("insert into public.logs ({}) overriding system value values ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(sql.Placeholder() * len(names))
+    )
+    # No trigger of a team's own calls anybody from here.
+    scratch.execute("set session_replication_role = replica")
+    for month in months:
+        with suppress(psycopg.Error):
+            scratch.execute(written, month)
+    scratch.execute("reset session_replication_role")
+
+
+_FUNCTIONS = """
+select pg_proc.oid, format('%I.%I', nspname, proname) from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+where nspname in ('public', 'private') and prorettype = 'trigger'::regtype
+"""
+_POLICIES = """
+select distinct
+    format('the policy %I on %s', polname, polrelid::regclass),
+    concat(
+        format('alter policy %I on %s', polname, polrelid::regclass),
+        ' using (' || pg_get_expr(polqual, polrelid) || ')', ' with check (' || pg_get_expr(polwithcheck, polrelid) || ')'
+    )
+from pg_depend join pg_policy on pg_policy.oid = objid
+where classid = 'pg_policy'::regclass and refclassid = 'pg_class'::regclass
+    and refobjid in (select to_regclass('public.' || ours) from unnest(TABLES) as ours)
+    and polrelid not in (select coalesce(to_regclass('public.' || ours), 0) from unnest(TABLES) as ours)
+order by 1
+"""
+
+
+def policies_that_ask(connection: psycopg.Connection) -> list[tuple[str, str]]:
+    """Return the policies of a team's own tables that ask one of v1's, and the statement that makes each what it is."""
+    listed = ", ".join(f"'{table}'" for table in (*TABLES, "messages_archive", "message_chunks", "event_types"))
+    with connection.transaction():
+        connection.execute("set local search_path = ''")
+        return connection.execute(_POLICIES.replace("TABLES", f"array[{listed}]")).fetchall()
 
 
 # What stands in public and private, and what tells one state of it from another.
@@ -172,7 +416,9 @@ select 'view', pg_class.oid::regclass::text, nspname, pg_class.oid::text
 from pg_class join pg_namespace on pg_namespace.oid = relnamespace
 where nspname in ('public', 'private') and relkind = 'v'
 union all
-select 'function', pg_proc.oid::regprocedure::text, nspname, md5(concat(prosrc, prorettype::regtype, proconfig, prosecdef))
+select
+    case prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end, pg_proc.oid::regprocedure::text,
+    nspname, md5(concat(prosrc, prorettype::regtype, proconfig, prosecdef))
 from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
 where nspname in ('public', 'private')
 union all
@@ -205,6 +451,7 @@ def _compare(
     scratch: psycopg.Connection,
     url: str,
     before: dict[tuple[str, str], tuple[str, str]],
+    private_before: set[str],
     folder: Path,
 ) -> Definition:
     """Tell v2's objects from what was there, move those of public to rollout_new, and dump them."""
@@ -239,6 +486,9 @@ def _compare(
             "where relnamespace = 'public'::regnamespace and not tgisinternal and tgenabled <> 'O'"
         )
     ]
+    scratch.execute("set search_path = ''")
+    publications = published(scratch, {object.split(" ", 1)[1].removeprefix("public.") for object in v2_objects})
+    scratch.execute("reset search_path")
     scratch.execute("delete from public.logs")
     scratch.execute("create schema rollout_new")
     for object in v2_objects:
@@ -248,10 +498,7 @@ def _compare(
     _run(embedded, "pg_dump", "--format=custom", "--schema-only", "--no-owner", "--schema=rollout_new", "--schema=private",
          f"--file={archive}", "--dbname", url)  # fmt: skip
     contents = _run(embedded, "pg_restore", "--list", archive).splitlines()
-    kept = {f"{schema} {_in_contents(name)}" for (_, name), (schema, _) in before.items() if schema == "private"}
-    has_private = any(schema == "private" for schema, _ in before.values())
-    entries = [line for line in contents if line and not line.startswith(";")]
-    entries = [line for line in entries if not (has_private and _is_of(line, kept))]
+    entries = [line for line in contents if line and not line.startswith(";") and _entry(line) not in private_before]
     links = [line for line in entries if " FK CONSTRAINT " in line]
     linked = {line.split(" FK CONSTRAINT ")[1].rsplit(" ", 1)[0].split(" ", 1)[1].split()[-1] for line in links}
     about_links = [line for line in entries if " COMMENT " in line and any(f"CONSTRAINT {name} " in line for name in linked)]
@@ -288,18 +535,24 @@ def _compare(
         v2_objects=tuple(v2_objects),
         private_objects=tuple(object for object in private if MOVED_FUNCTION not in object),
         unusual_triggers=tuple(unusual),
+        published=tuple(publications),
     )
 
 
-def _in_contents(name: str) -> str:
-    return name.removeprefix("private.")
+def _contents_of_private(embedded: server.EmbeddedServer, url: str, folder: Path) -> set[str]:
+    """Return what an archive of the schema private would hold, which is nothing where there is none."""
+    archive = folder / "private.dump"
+    with psycopg.connect(url) as scratch:
+        if not scratch.execute("select from pg_namespace where nspname = 'private'").fetchall():
+            return set()
+    _run(embedded, "pg_dump", "--format=custom", "--schema-only", "--no-owner", "--schema=private", f"--file={archive}",
+         "--dbname", url)  # fmt: skip
+    return {_entry(line) for line in _run(embedded, "pg_restore", "--list", archive).splitlines()}
 
 
-def _is_of(line: str, kept: set[str]) -> bool:
-    """Tell whether a line of an archive's contents is of an object that was in private before, or the schema itself."""
-    return bool(re.search(r" SCHEMA - private | (?:COMMENT|ACL) - SCHEMA private ", line)) or any(
-        f" {name} " in line or f" {name}." in line for name in kept
-    )
+def _entry(line: str) -> str:
+    """Return a line of an archive's contents without its numbers: what is dumped, its schema, name and owner."""
+    return re.sub(r"^\d+; \d+ \d+ ", "", line)
 
 
 def _on_users(scratch: psycopg.Connection) -> list[str]:
@@ -324,23 +577,28 @@ def _on_switch() -> list[str]:
     return found
 
 
+# What pg_dump of each supported release understands; psycopg brings a newer libpq, with more of them.
+_PARAMETERS = (
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "connect_timeout", "sslmode", "sslcert", "sslkey", "sslrootcert",
+    "sslcrl", "sslcrldir", "sslsni", "channel_binding", "gssencmode", "krbsrvname", "target_session_attrs",
+)  # fmt: skip
+
+
 def _url_of(connection: psycopg.Connection) -> str:
-    parameters: dict[str, Any] = dict(connection.info.get_parameters())
-    parameters.pop("options", None)
-    if connection.info.password:
-        parameters["password"] = connection.info.password
-    return psycopg.conninfo.make_conninfo(**parameters)
+    parameters: dict[str, Any] = connection.info.get_parameters()
+    return psycopg.conninfo.make_conninfo(**{name: value for name, value in parameters.items() if name in _PARAMETERS})
 
 
-def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path) -> str:
-    """Run one of PostgreSQL's programs and return what it prints.
+def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path, password: str | None = None) -> str:
+    """Run one of PostgreSQL's programs and return what it prints; whoever lists processes sees no password.
 
     Raises:
         WorkbookError: it fails.
     """
     result = subprocess.run(
-        [embedded.program(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+        [embedded.program(program), *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, **({"PGPASSWORD": password} if password else {})},
+    )  # fmt: skip
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise WorkbookError(f"{program} failed ({last}); see whether the login may read the schema, and try again.")

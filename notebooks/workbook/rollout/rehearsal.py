@@ -4,7 +4,10 @@
 the rollout shows them.
 """
 
+import re
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from ..database import OWNER_ROLE, Database
 from ..errors import WorkbookError
 from ..measure import rows
 from ..paths import DATA
+from ..server import EmbeddedServer
 from . import steps
 
 BENCHMARK = "15_rollout"
@@ -226,3 +230,77 @@ def timelines(size: int) -> dict[str, tuple[list[tuple[float, float]], dict[str,
     if not found:
         raise WorkbookError(f"No timeline of {size:,} messages is published; run `make bench` at that scale.")
     return found
+
+
+# --- Is it the same? ----------------------------------------------------------------------------------------------
+
+_MOMENTS = ("updated_at", "deleted_at", "closed_at", "repaired_at", "noted_at")
+"""Columns in which a repair says when it ran. A profile that is made for who has none is created then."""
+
+
+def differences(left: Database, right: Database, since: str) -> list[str]:
+    """Compare the rows of every table of two databases, and the before-images of their repairs.
+
+    Args:
+        left: a database, such as one that the rollout has taken to v2.
+        right: another one, such as one that the fixes have.
+        since: a moment; what a row says to have happened after it, by a repair, is not compared.
+
+    Returns:
+        The tables that differ, each with how many rows stand on one side only.
+    """
+    found = []
+    tables = left.run(_TABLES_THERE)
+    if list(tables.itertuples(index=False)) != list(right.run(_TABLES_THERE).itertuples(index=False)):
+        found.append("tables")
+    for name, kind, columns in tables.itertuples(index=False):
+        if kind == "table":
+            rows_of = [_rows(database, name, columns, since) for database in (left, right)]
+            only = sum(((rows_of[0] - rows_of[1]) + (rows_of[1] - rows_of[0])).values())
+            if only:
+                found.append(f"{name}: {only} rows")
+    return found
+
+
+_TABLES_THERE = """
+select
+    format('%I.%I', nspname, relname) as name,
+    'table' as kind,
+    array_agg(attname::text order by attnum) as columns
+from pg_class
+join pg_namespace on pg_namespace.oid = relnamespace
+join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+where nspname in ('public', 'private') and relkind in ('r', 'p') and not relispartition
+group by 1
+order by 1
+"""
+
+
+def _rows(database: Database, table: str, columns: list[str], since: str) -> Counter[str]:
+    if table == "public.event_types":
+        columns = [column for column in columns if column != "created_at"]
+    said = [
+        f"case when \"{column}\" >= '{since}' then 'during' else \"{column}\"::text end"
+        if column in _MOMENTS or (table, column) == ("public.profiles", "created_at")
+        else f'"{column}"::text'
+        for column in columns
+    ]
+    if table == "private.repairs":
+        # A row that two fixes repaired was dated by the first.
+        image = "(before - array['updated_at', 'deleted_at', 'closed_at'])::text"
+        said = [image if column == "before" else text for column, text in zip(columns, said, strict=True)]
+    rows_found = database.run(
+        f"select md5(concat_ws('|', {', '.join(f'coalesce({text}::text, chr(1))' for text in said)})) as row from {table}"
+    )
+    return Counter(rows_found["row"])
+
+
+def definition(database: Database) -> str:
+    """Return the schema as pg_dump writes it, without the lines that are another each time."""
+    dumped = subprocess.run(
+        [EmbeddedServer.of_checkout().program("pg_dump"), "--schema-only", "--dbname", database.url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return "\n".join(line for line in dumped.stdout.splitlines() if not re.match(r"\\(un)?restrict |-- Dumped ", line))

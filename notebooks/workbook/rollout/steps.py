@@ -1,8 +1,9 @@
 """The rollout's steps, each of which can be run again: plan, start, copy, switch, back, finish, abort and status."""
 
 import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +16,25 @@ from psycopg.types.json import Jsonb
 from .. import fixes
 from ..errors import WorkbookError
 from ..paths import SQL
-from .build import MOVED_FUNCTION, Definition, definition, repair_rows
+from .build import (
+    MOVED_FUNCTION,
+    Definition,
+    default_privileges,
+    definition,
+    policies_that_ask,
+    published,
+    repair_rows,
+    usual_default_privileges,
+)
+from .hints import statements_that_help
 from .repairs import TABLES
 
 BATCH_SECONDS = 0.05
 """How long one batch of rows should take; the pause after it is as long, so that clients have half of the time."""
 NOTES_EVERY_SECONDS = 0.5
 """How long notes may wait while rows are copied."""
+LOCK_PATIENCE_SECONDS = 10
+"""How long a runner waits for another one to be gone: the server may still end the last statement of one that was killed."""
 PATIENCE_SECONDS = 120
 """How long a step goes on asking for a lock, a moment at a time, before it gives up."""
 GHOSTS = ("profiles", "scenarios", "sessions", "messages", "messages_archive", "message_chunks", "logs", "event_types")
@@ -119,11 +132,11 @@ class Runner:
     def _become_owner(self) -> None:
         if self.connection.info.server_version < 150000:
             raise WorkbookError("The rollout needs PostgreSQL 15 or newer; upgrade the server first.")
-        owner = self.one("select relowner::regrole::text from pg_class where oid = to_regclass('public.messages')")
+        owner = self.one("select pg_get_userbyid(relowner) from pg_class where oid = to_regclass('public.messages')")
         if owner is None:
             raise WorkbookError("There is no table public.messages here; give the URL of the database that has v1.")
         try:
-            self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner.strip('"'))))
+            self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner)))
         except psycopg.Error:
             raise WorkbookError(
                 f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}."
@@ -140,7 +153,7 @@ class Runner:
             WorkbookError: another runner holds it, or a pooler gives each transaction another connection.
         """
         # The server may still be busy with the last statement of a runner that was killed.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not self.one("select pg_try_advisory_lock(hashtextextended('workbook rollout', 0))"):
             if time.monotonic() > deadline:
                 raise Refused("Another runner is at work on this database; wait until it has ended.")
@@ -258,10 +271,47 @@ def obstacles(runner: Runner) -> list[Obstacle]:
             )
         else:
             try:
-                definition(runner.connection)
+                wanted = definition(runner.connection)
+                carried = {policy for policy, _ in wanted.policies}
+                found += [
+                    Obstacle(
+                        f"{policy} asks one of v1's tables, and stands where the rollout does not look",
+                        f"Run this first, and make it again after the switch: {policy.replace('the policy', 'drop policy', 1)};",
+                    )
+                    for policy, _ in policies_that_ask(runner.connection)
+                    if policy not in carried
+                ]
             except WorkbookError as error:
-                found.append(Obstacle(str(error).removesuffix("."), "Then plan again"))
+                found.append(_as_obstacle(runner, error))
     return found
+
+
+def _as_obstacle(runner: Runner, error: WorkbookError) -> Obstacle:
+    """Return what a fix stops at as an obstacle: the fix's own hint where that is a statement, or one for what it names."""
+    fix_error = error.__cause__
+    reason = fix_error.__cause__ if fix_error else None
+    if not isinstance(reason, psycopg.Error) or not reason.diag.message_primary:
+        return Obstacle(str(error).removesuffix("."), "See to it, and plan again.")
+    what, hint = reason.diag.message_primary, reason.diag.message_hint
+    if hint and re.search(r": \w.*;", hint):
+        return Obstacle(what, hint)
+    statements = statements_that_help(what)
+    if changed := re.match(r"you have changed the foreign key ([^,]+),", what):
+        table = runner.one(
+            "select min(conrelid::regclass::text) from pg_constraint where quote_ident(conname) = quote_ident(%s) "
+            "and connamespace = 'public'::regnamespace",
+            changed[1],
+        )
+        was = re.search(r"FOREIGN KEY .*", hint or "")
+        if table and was:
+            definition_was = was[0].removesuffix(".")
+            return Obstacle(
+                what,
+                f"Run this first: alter table {table} drop constraint {changed[1]}, add constraint {changed[1]} {definition_was};",
+            )
+    if statements:
+        return Obstacle(what, f"Run this first, and make it again after the switch: {' '.join(statements)}")
+    return Obstacle(what, hint or "See to it, and plan again.")
 
 
 # --- Start --------------------------------------------------------------------------------------------------------
@@ -294,6 +344,8 @@ def expand_script(runner: Runner, wanted: Definition) -> str:
     before = _what_was_there(runner, wanted)
     steps = {**wanted.steps, **_steps_of(runner, wanted, before)}
     parts = [
+        # What the rollout makes is granted as its own statements say, and to nobody else.
+        *(f"{statement};" for statement in usual_default_privileges("public", "private")),
         fixes.find(6).body,
         "set local lock_timeout = 0;",
         sql_file("engine.sql"),
@@ -319,9 +371,14 @@ def expand_script(runner: Runner, wanted: Definition) -> str:
         "select rollout.set_triggers('rollout_new', false);",
         sql_file("compat_over_v1.sql"),
         sql_file("compat_over_v2.sql"),
+        # Before the switch nobody may write v2's tables through it.
+        f"revoke all on schema rollout_compat from {_CLIENTS};",
+        *(f"{statement};" for statement in default_privileges(runner.connection, "public", "private")),
     ]
     return "\n\n".join(parts)
 
+
+_CLIENTS = "anon, authenticated, service_role"
 
 # v2's own functions make partitions of logs before the switch as well, with the ghost's name in their text.
 _PARTITION_FUNCTIONS = """
@@ -337,6 +394,7 @@ begin
             ),
             'FUNCTION private.', 'FUNCTION rollout.'
         );
+        execute format('revoke all on function rollout.%s from public', made);
     end loop;
 end;
 $do$;
@@ -415,13 +473,29 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
             "from pg_proc as proc cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) where proc.oid = %s::regprocedure", [moved])),
         f"comment on function {moved} is {_quoted(one('select obj_description(%s::regprocedure)', moved))}",
     ]  # fmt: skip
-    team, team_back = _triggers_of_team(runner)
-    published, published_back = _publications(runner)
+    team, team_back = _triggers_of_team(runner, wanted)
+    team += [statement for _, statement in wanted.policies]
+    team_back += [statement for _, statement in policies_that_ask(runner.connection)]
+    published, published_back = _publications(runner, wanted)
     history, history_back = _history(before)
     return {
-        "switch": [*wanted.steps["switch"], *history, *team, *published],
+        "switch": [
+            *wanted.steps["switch"],
+            *history,
+            *team,
+            *published,
+            f"grant usage on schema rollout_compat to {_CLIENTS}",
+        ],
         "back_users": back_users,
-        "back": [*_default_privileges(runner), *history_back, *team_back, *published_back, sql_file("compat_over_v1.sql")],
+        "back": [
+            *usual_default_privileges("public"),
+            *history_back,
+            *team_back,
+            *published_back,
+            *_unusual_triggers(runner),
+            sql_file("compat_over_v1.sql"),
+            *default_privileges(runner.connection, "public"),
+        ],
     }
 
 
@@ -429,33 +503,54 @@ def _quoted(text: str | None) -> str:
     return "null" if text is None else "'" + text.replace("'", "''") + "'"
 
 
-def _triggers_of_team(runner: Runner) -> tuple[list[str], list[str]]:
-    """Return how triggers of a team's own tables go on calling a function that v2 has in private."""
-    found = runner.connection.execute(
-        "select pg_get_triggerdef(pg_trigger.oid) from pg_trigger join pg_class on pg_class.oid = tgrelid "
-        "where tgfoid = to_regprocedure('public.update_updated_at_column()') and not tgisinternal "
-        "and pg_class.oid not in (to_regclass('public.profiles'), to_regclass('public.sessions'), to_regclass('public.scenarios'), "
-        "to_regclass('public.messages'), to_regclass('public.logs'))"
-    ).fetchall()
-    now = [text.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER") for (text,) in found]
-    return [
-        text.replace("FUNCTION public.update_updated_at_column", "FUNCTION private.update_updated_at_column") for text in now
-    ], now
-
-
-def _publications(runner: Runner) -> tuple[list[str], list[str]]:
-    """Return how the publications that name one of v1's tables go on with v2's."""
-    found = runner.connection.execute(
-        "select pubname, relname from pg_publication_rel join pg_publication on pg_publication.oid = prpubid "
-        "join pg_class on pg_class.oid = prrelid "
-        "where prrelid in (to_regclass('public.profiles'), to_regclass('public.scenarios'), to_regclass('public.sessions'), "
-        "to_regclass('public.messages'), to_regclass('public.logs')) order by 1, 2"
-    ).fetchall()
-    there = [f'alter publication "{name}" drop table rollout_old.{table}; alter publication "{name}" add table public.{table}'
-             for name, table in found]  # fmt: skip
-    back = [f'alter publication "{name}" drop table rollout_new.{table}; alter publication "{name}" add table public.{table}'
-            for name, table in found]  # fmt: skip
+def _triggers_of_team(runner: Runner, wanted: Definition) -> tuple[list[str], list[str]]:
+    """Return how triggers of a team's own tables go on calling functions of v1, which the rollout puts aside, and go back."""
+    names = dict(wanted.functions)
+    gone = {object.split(" ", 1)[1].split("(")[0] for object in wanted.v1_objects if object.startswith("function ")}
+    there: list[str] = []
+    back: list[str] = []
+    for text, trigger, table, function, state in runner.connection.execute(
+        "select pg_get_triggerdef(pg_trigger.oid), quote_ident(tgname), tgrelid::regclass::text, format('%%I.%%I', nspname, proname), "
+        "case tgenabled when 'D' then 'disable' when 'A' then 'enable always' when 'R' then 'enable replica' end "
+        "from pg_trigger join pg_proc on pg_proc.oid = tgfoid join pg_namespace on pg_namespace.oid = pronamespace "
+        "where nspname = 'public' and not tgisinternal and tgparentid = 0 and tgrelid <> 'auth.users'::regclass and tgrelid not in "
+        "(select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) order by 3, 2",
+        [list(TABLES)],
+    ).fetchall():
+        if function in gone:
+            for statements, called in ((there, names.get(function, function)), (back, function)):
+                again = text.replace(f"EXECUTE FUNCTION {function}(", f"EXECUTE FUNCTION {called}(")
+                if text.startswith("CREATE CONSTRAINT TRIGGER"):
+                    statements.append(f"drop trigger {trigger} on {table}")
+                statements.append(again.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1))
+                if state:
+                    statements.append(f"alter table {table} {state} trigger {trigger}")
     return there, back
+
+
+def _unusual_triggers(runner: Runner) -> list[str]:
+    """Return the statements that make v1's triggers off, or always on, as they are now."""
+    found = runner.connection.execute(
+        "select format('alter table public.%%I %%s trigger %%I', relname, case tgenabled when 'D' then 'disable' "
+        "when 'A' then 'enable always' when 'R' then 'enable replica' end, tgname) "
+        "from pg_trigger join pg_class on pg_class.oid = tgrelid "
+        "where tgrelid in (select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) "
+        "and not tgisinternal and tgenabled <> 'O' order by 1",
+        [list(TABLES)],
+    )
+    return [statement for (statement,) in found]
+
+
+def _publications(runner: Runner, wanted: Definition) -> tuple[list[str], list[str]]:
+    """Return how the publications that name one of v1's tables go on with v2's, each with its columns and its condition."""
+    there = published(runner.connection, set(TABLES))
+
+    def moved(old: Iterable[tuple[str, str, str]], schema: str, new: Iterable[tuple[str, str, str]]) -> list[str]:
+        return [f"alter publication {name} drop table {schema}.{table}" for name, table, _ in old] + [
+            f"alter publication {name} add table {says}" for name, _, says in new
+        ]
+
+    return moved(there, "rollout_old", wanted.published), moved(wanted.published, "rollout_new", there)
 
 
 def _history(before: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -469,26 +564,6 @@ def _history(before: dict[str, Any]) -> tuple[list[str], list[str]]:
         listed = ", ".join(f"'{version}'" for version, _ in versions)
         return recorded, [f"delete from supabase_migrations.schema_migrations where version in ({listed})"]
     return recorded, ["drop schema supabase_migrations cascade"]
-
-
-def _default_privileges(runner: Runner) -> list[str]:
-    """Return the statements that make the owner's default privileges what they are now."""
-    statements = [
-        "alter default privileges grant execute on functions to public",
-        *(
-            f"alter default privileges in schema public revoke all on {kind} from anon, authenticated, service_role"
-            for kind in ("tables", "sequences", "functions")
-        ),
-    ]
-    for kind, privilege, grantee, grantable in runner.connection.execute(
-        "select case defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' end, "
-        "lower(privilege_type), case grantee when 0 then 'public' else grantee::regrole::text end, is_grantable "
-        "from pg_default_acl cross join lateral aclexplode(defaclacl) "
-        "where defaclrole = current_user::regrole and defaclnamespace = 'public'::regnamespace and defaclobjtype in ('r', 'S', 'f')"
-    ):
-        option = " with grant option" if grantable else ""
-        statements.append(f"alter default privileges in schema public grant {privilege} on {kind} to {grantee}{option}")
-    return statements
 
 
 # --- Copy ---------------------------------------------------------------------------------------------------------
