@@ -460,6 +460,10 @@ begin
         );
         comment on table rollout_kept.rows is 'Rows, or what of a row v1 has no column for, as v2 had them.';
     end if;
+    -- A month that v2's job has dropped left no notes.
+    delete from rollout_old.logs as v1
+    where v1.created_at < now() - interval '30 days'
+        and not exists (select from public.logs as v2 where v2.id = v1.id);
 end;
 $$;
 comment on function rollout.prepare_back() is 'Makes the place for what v1 cannot hold.';
@@ -495,38 +499,55 @@ begin
         end if;
     end loop;
 
-    -- Whom v1 cannot hold goes with all that is theirs.
-    ids := array(select key from pg_temp.noted where table_name = 'profiles' and key is not null);
+    -- Whom v1 cannot hold goes with all that is theirs, and whom it does not have yet, or no more, comes with all of it.
+    ids := array(
+        select v2.id::pg_catalog.text
+        from public.profiles as v2
+        where v2.id = any (
+                array(
+                    select key::pg_catalog.uuid from pg_temp.noted where table_name = 'profiles' and key is not null
+                    union
+                    select sessions.user_id
+                    from public.sessions
+                    where sessions.id = any (
+                            array(select key::pg_catalog.uuid from pg_temp.noted where table_name = 'sessions' and key is not null)
+                        )
+                )
+            )
+            and (v2.deleted_at is not null or not exists (select from rollout_old.profiles as v1 where v1.id = v2.id))
+    );
+    insert into pg_temp.noted
+    select 'profiles', unnest(ids);
     insert into pg_temp.noted
     select 'sessions', sessions.id::pg_catalog.text
     from public.sessions
-    join public.profiles on profiles.id = sessions.user_id
     where sessions.user_id = any (ids::pg_catalog.uuid[])
-        and profiles.deleted_at is not null
     union all
     select 'messages', messages.id::pg_catalog.text
     from public.messages
-    join public.profiles on profiles.id = messages.user_id
     where messages.user_id = any (ids::pg_catalog.uuid[])
-        and profiles.deleted_at is not null
     union all
     select 'messages', archived.id::pg_catalog.text
     from public.messages_archive as archived
-    join public.profiles on profiles.id = archived.user_id
     where archived.user_id = any (ids::pg_catalog.uuid[])
-        and profiles.deleted_at is not null;
+    union all
+    select 'logs', logs.id::pg_catalog.text
+    from public.logs
+    where logs.user_id = any (ids::pg_catalog.uuid[])
+    union all
+    select 'logs', logs.id::pg_catalog.text
+    from public.sessions
+    join public.logs on logs.session_id = sessions.id
+    where sessions.user_id = any (ids::pg_catalog.uuid[]);
 
     -- Gone in v2, from the last table to the first.
-    foreach of_table in array array['logs', 'messages', 'sessions', 'profiles', 'scenarios'] loop
+    foreach of_table in array array['logs', 'messages', 'sessions', 'profiles'] loop
         ids := array(select distinct key from pg_temp.noted where table_name = of_table and key is not null);
         continue when ids = '{}';
         execute format(
-            'delete from rollout_old.%1$I as v1 where v1.id = any ($1::%2$s[]) '
-            'and not exists (select from %3$s as v2 where v2.id = v1.id and %4$s)',
-            of_table,
-            case of_table when 'scenarios' then 'integer' else 'uuid' end,
-            rollout.source_of(of_table),
-            rollout.is_held_by_v1(of_table)
+            'delete from rollout_old.%1$I as v1 where v1.id = any ($1::uuid[]) '
+            'and not exists (select from %2$s as v2 where v2.id = v1.id and %3$s)',
+            of_table, rollout.source_of(of_table), rollout.is_held_by_v1(of_table)
         )
         using ids;
     end loop;
@@ -571,6 +592,11 @@ begin
             else null;
         end case;
     end loop;
+    -- Their sessions are another scenario's by now.
+    ids := array(select key from pg_temp.noted where table_name = 'scenarios' and key is not null);
+    delete from rollout_old.scenarios as v1
+    where v1.id = any (ids::integer[])
+        and not exists (select from public.scenarios as v2 where v2.id = v1.id);
     return how_many;
 end;
 $$;
