@@ -61,8 +61,8 @@ def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
     First the writes and the rollouts on a server that waits for the disk, whose runs their notebooks show. The medium scale
-    is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as long as
-    commit and scale are the same.
+    is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as
+    long as commit and scale are the same.
     """
     os.environ["BENCH"] = "1"
     state = f"{commit()} {scale()}"
@@ -96,9 +96,8 @@ def _measure_durably(part: str) -> None:
     own = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CLOCK")}
     done = subprocess.run([sys.executable, "-m", "workbook", part], env={**own, "DURABLE": "1"})
     if done.returncode:
-        raise WorkbookError(
-            f"{DURABLE_PARTS[part].capitalize()} could not be measured on a server that waits for the disk; see above, and run it again."
-        )
+        said = f"{DURABLE_PARTS[part].capitalize()} could not be measured on a server that waits for the disk"
+        raise WorkbookError(f"{said}; see above, and run it again.")
 
 
 def _require_success(runs: list[report.Executed]) -> None:
