@@ -17,6 +17,7 @@ from . import fixes
 from .catalogue import SEVERITIES, all_issues, beyond
 from .errors import WorkbookError
 from .pages import css, page
+from .paths import ROOT
 from .report import Executed
 
 _TEMPLATES = Path(__file__).parent / "pages"
@@ -37,9 +38,17 @@ def write_report(runs: list[Executed], folder: Path) -> Path:
         for anchor, number in re.findall(r'<h2 id="((\d+)-[^"]*)"', html)
     }
     files = {f"{name}.html": _with_contents(_with_fix_links(html)) for name, html in pages.items()}
+    files["deploy.html"] = _with_contents(_export(_deploying(), "notebook"))
     files |= {f"fixes/{fix.name}.html": _fix_page(fix, sections.get(fix.number)) for fix in fixes.all_fixes()}
     files["index.html"] = _index(runs, sections)
     return _write(files, folder)
+
+
+def _deploying() -> NotebookNode:
+    """Return DEPLOY.md as a notebook of one cell; what lies outside the report is named there, and no link."""
+    text = re.sub(r"\]\(notebooks/([\w-]+\.ipynb)\)", r"](\1)", (ROOT / "DEPLOY.md").read_text())
+    text = re.sub(r"\[([^\]]+)\]\((?![\w-]+\.ipynb)[^)]+\)", r"\1", text)
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
 
 def write_slides(paths: Iterable[Path], folder: Path) -> Path:
@@ -91,7 +100,7 @@ def _export(notebook: NotebookNode, template: str) -> str:
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title(notebook)}})
     # The one script that nbconvert loads from a network whatever it is told: the drawing of mermaid diagrams.
     html = re.sub(r'<script type="module">.*?</script>', "", html, flags=re.DOTALL)
-    html = re.sub(r'href="([\w-]+)\.ipynb', r'href="\1.html', html)
+    html = re.sub(r'href="([\w-]+)\.ipynb', r'href="\1.html', html).replace('href="../DEPLOY.md"', 'href="deploy.html"')
     style = css("notebook") + (css("slides") if template == "slides" else "")
     dark = f"@media screen and (prefers-color-scheme: dark) {{ {_dark_theme()} :root {{ color-scheme: dark; }} }}"
     return html.replace("</head>", f"<style>{dark}\n{style}</style></head>", 1)
@@ -173,6 +182,7 @@ def _index(runs: list[Executed], sections: dict[int, str]) -> str:
         for issue in (*all_issues(), *beyond())
     ]
     chapters = [{"page": f"{run.path.stem}.html", "title": title(run.notebook), "failed": bool(run.failure)} for run in runs]
+    chapters.append({"page": "deploy.html", "title": title(_deploying()), "failed": False})
     return page(
         "index", issues=issues, shown=len(sections), chapters=chapters, severities=SEVERITIES, scoreboard=scoreboard(runs)
     )
