@@ -1,12 +1,16 @@
 """What a team has added to v1 goes through the rollout as it goes through the fixes, or the plan names it and what helps."""
 
+import re
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 import rollouts
-from team import database_at, roles
+from team import apply_all, database_at, roles
 from test_extended import ADDITIONS, OTHER_ROLE, ROLE, Addition
-from workbook import Actor, Database
+from workbook import ADMIN, OWNER, Actor, Database
+from workbook.paths import ROOT
+from workbook.rollout import steps
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,3 +63,85 @@ def test_goes_the_way_of_the_fixes_or_is_named(addition: Addition) -> None:
         assert not (stop := rollouts.fixes_stop(database)), f"the rollout goes where a fix stops: {stop}"
         if wrong := rollouts.wrong_with(database):
             pytest.fail("\n".join(wrong), pytrace=False)
+
+
+# --- More kinds ---------------------------------------------------------------------------------------------------
+
+MORE = re.findall(
+    r"^-- ([^\n(]+?)(?: \(([^)]*)\))?\n(.*?)(?=^-- |\Z)",
+    (ROOT / "tests" / "rollout_additions.sql").read_text().split("\n", 1)[1],
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(
+    ("marks", "add"),
+    [
+        pytest.param(marks, add, id=name.replace(" ", "_"), marks=[] if "quick" in marks else [pytest.mark.slow])
+        for name, marks, add in MORE
+    ],
+)
+def test_more_kinds_go_there_and_back_or_are_named(marks: str, add: str) -> None:
+    with database_at("v1", "dirty") as database:
+        database.run(add, ADMIN if "as admin" in marks else OWNER)
+        clear_the_way(database, ADMIN)
+        assert not (stop := rollouts.fixes_stop(database)), f"the rollout goes where a fix stops: {stop}"
+        if wrong := rollouts.wrong_with(database, ways=("linked", "back", "switch")):
+            pytest.fail("\n".join(wrong), pytrace=False)
+
+
+def test_owner_may_have_a_quoted_name_and_a_login_may_be_a_member() -> None:
+    with roles('"Team-Owner"', "wb_member"), database_at("v1", "dirty") as database:
+        database.run(
+            """
+            do $$
+            declare
+                ours record;
+            begin
+                grant "Team-Owner" to wb_member;
+                alter role wb_member login;
+                execute format('grant create on database %I to "Team-Owner"', current_database());
+                grant usage on schema auth to "Team-Owner";
+                grant select, references, trigger on auth.users to "Team-Owner";
+                grant usage, create on schema extensions, public to "Team-Owner";
+                for ours in select oid::regclass as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+                loop
+                    execute format('alter table %s owner to "Team-Owner"', ours.name);
+                end loop;
+                for ours in select oid::regprocedure as name from pg_proc where pronamespace = 'public'::regnamespace loop
+                    execute format('alter function %s owner to "Team-Owner"', ours.name);
+                end loop;
+            end;
+            $$""",
+            ADMIN,
+        )
+        before, rows_before = rollouts.dump(database), rollouts.rows(database)
+        url = psycopg.conninfo.make_conninfo(database.url, user="wb_member")
+        with steps.Runner(url) as runner, runner.alone():
+            assert steps.obstacles(runner) == []
+            steps.start(runner, rollouts.quiet)
+            steps.copy(runner, rollouts.quiet)
+            steps.switch(runner, rollouts.quiet)
+            steps.back(runner, rollouts.quiet)
+        database.run("drop schema rollout_kept cascade", ADMIN)
+        assert rollouts.difference(before, rollouts.dump(database)) == []
+        assert rollouts.row_difference(rows_before, rollouts.rows(database)) == []
+
+
+def test_settings_of_the_database_change_nothing() -> None:
+    settings = {
+        "timezone": "America/New_York", "datestyle": "German", "intervalstyle": "sql_standard", "bytea_output": "escape",
+        "default_transaction_isolation": "serializable", "statement_timeout": "1s", "lock_timeout": "1ms",
+        "search_path": "auth", "check_function_bodies": "off", "standard_conforming_strings": "off",
+        "default_transaction_read_only": "on", "client_encoding": "latin1",
+    }  # fmt: skip
+    with database_at("v1", "dirty") as database, database_at("v1", "dirty") as other:
+        database.run(
+            "; ".join(f"alter database \"{database.name}\" set {name} = '{value}'" for name, value in settings.items()), ADMIN
+        )
+        rollouts.roll(database)
+        with psycopg.connect(database.url, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+            connection.execute(f'alter database "{database.name}" reset all')
+        apply_all(other)
+        assert rollouts.difference(other, database) == []
+        assert rollouts.row_difference(rollouts.rows(other), rollouts.rows(database)) == []

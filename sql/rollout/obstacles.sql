@@ -129,7 +129,23 @@ found as (
         40,
         format('the extension %s stands in the schema %s', pg_extension.extname, pg_extension.extnamespace::regnamespace),
         format(
-            'Run this first: create schema if not exists extensions; drop extension %I; create extension %1$I with schema extensions;',
+            case
+                when exists (
+                    select
+                    from pg_depend as member
+                    join pg_depend as dependant on dependant.refclassid = member.classid and dependant.refobjid = member.objid
+                        and dependant.deptype in ('n', 'a')
+                    left join pg_depend as its_own on its_own.classid = dependant.classid and its_own.objid = dependant.objid
+                        and its_own.deptype = 'e'
+                    where member.refclassid = 'pg_extension'::regclass
+                        and member.refobjid = pg_extension.oid
+                        and member.deptype = 'e'
+                        and its_own.objid is null
+                )
+                    then 'It is in use, so run this as a superuser: create schema if not exists extensions; '
+                        'alter extension %I set schema extensions;'
+                else 'Run this first: create schema if not exists extensions; drop extension %I; create extension %1$I with schema extensions;'
+            end,
             pg_extension.extname
         )
     from pg_extension
@@ -157,6 +173,18 @@ found as (
         format('Run as that role: alter table %s owner to %I;', ours.oid::regclass, current_user)
     from ours
     where not pg_has_role(ours.relowner, 'usage')
+    union all
+    select
+        40,
+        format('the function %s belongs to %s', pg_proc.oid::regprocedure, pg_proc.proowner::regrole),
+        format('Run as a superuser, or as both roles: alter function %s owner to %I;', pg_proc.oid::regprocedure, current_user)
+    from pg_proc
+    where pg_proc.pronamespace = 'public'::regnamespace
+        and pg_proc.proname in (
+            'update_updated_at_column', 'increment_message_count', 'calculate_session_duration', 'create_profile_for_new_user',
+            'delete_expired_sessions', 'delete_old_logs', 'reset_weekly_limits'
+        )
+        and not pg_has_role(pg_proc.proowner, 'usage')
     union all
     select
         40,

@@ -302,34 +302,63 @@ def usual_default_privileges(*schemas: str) -> list[str]:
 
 
 def _restore_v1(embedded: server.EmbeddedServer, target: psycopg.Connection, url: str, folder: Path) -> None:
+    """Restore v1 and the team's own schemas, if v1 needs these.
+
+    Raises:
+        WorkbookError: it cannot be dumped, or not be restored.
+    """
+    there = [name for (name,) in target.execute("select nspname from pg_namespace where nspname in ('public', 'private')")]
+    own = [name for (name,) in target.execute(_OWN_SCHEMAS)]
+    reason: psycopg.Error | None = None
+    for schemas in (there, [*there, *own]):
+        script = _script_of(embedded, target, schemas, folder)
+        with psycopg.connect(url, autocommit=True) as scratch:
+            try:
+                scratch.execute(f"set role {SCRATCH_OWNER}")
+                scratch.execute(_for_psycopg(script))
+                return
+            except psycopg.Error as error:
+                reason = error
+    assert reason is not None
+    raise WorkbookError(
+        "v1 cannot be restored in the scratch database that v2 is worked out on "
+        f"({reason.sqlstate}: {reason.diag.message_primary}); move what it stumbles over out of the schema public."
+    ) from reason
+
+
+# Not those of the platform, nor those that the rollout or the Supabase CLI makes.
+_OWN_SCHEMAS = """
+select nspname
+from pg_namespace
+where pg_has_role(nspowner, 'usage')
+    and nspname !~ '^(pg_|rollout)' and nspname not in (
+        'public', 'private', 'auth', 'extensions', 'information_schema', 'supabase_migrations', 'compat_v1'
+    )
+    and not exists (select from pg_extension where extnamespace = pg_namespace.oid)
+order by 1
+"""
+# Of other roles, and closed to the owner: none of the schema's business.
+_CLOSED = """
+select format('"%%s"."%%s"', replace(nspname, '"', '""'), replace(relname, '"', '""'))
+from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+where nspname = any (%s) and relkind in ('r', 'p', 'v', 'm', 'f') and not has_table_privilege(pg_class.oid, 'select')
+"""
+
+
+def _script_of(embedded: server.EmbeddedServer, target: psycopg.Connection, schemas: list[str], folder: Path) -> str:
     archive = folder / "v1.dump"
     ((owner,),) = target.execute("select current_user").fetchall()
-    schemas = [name for (name,) in target.execute("select nspname from pg_namespace where nspname in ('public', 'private')")]
-    # Of other roles, and closed to the owner: none of the schema's business.
-    closed = target.execute(
-        "select format('\"%s\".\"%s\"', replace(nspname, '\"', '\"\"'), replace(relname, '\"', '\"\"')) "
-        "from pg_class join pg_namespace on pg_namespace.oid = relnamespace "
-        "where nspname in ('public', 'private') and relkind in ('r', 'p', 'v', 'm', 'f') "
-        "and not has_table_privilege(pg_class.oid, 'select')"
-    ).fetchall()
-    _run(embedded, "pg_dump", "--format=custom", "--schema-only", "--no-owner", *(f"--schema={name}" for name in schemas),
-         *(f"--exclude-table={name}" for (name,) in closed), "--no-publications", "--no-subscriptions", f"--role={owner}",
+    _run(embedded, "pg_dump", "--format=custom", "--schema-only", "--no-owner",
+         *("--schema=" + '"{}"'.format(name.replace('"', '""')) for name in schemas),
+         *(f"--exclude-table={name}" for (name,) in target.execute(_CLOSED, [schemas])),
+         "--no-publications", "--no-subscriptions", f"--role={owner}",
          f"--file={archive}", "--dbname", _url_of(target), password=target.info.password)  # fmt: skip
     contents = _run(embedded, "pg_restore", "--list", archive)
     listing = folder / "v1.list"
     listing.write_text(
         "\n".join(line for line in contents.splitlines() if not re.search(r" SCHEMA - public | DEFAULT ACL ", line))
     )
-    script = _run(embedded, "pg_restore", "--no-owner", f"--use-list={listing}", "--file=-", archive)
-    with psycopg.connect(url, autocommit=True) as scratch:
-        try:
-            scratch.execute(f"set role {SCRATCH_OWNER}")
-            scratch.execute(_for_psycopg(script))
-        except psycopg.Error as error:
-            raise WorkbookError(
-                "v1 cannot be restored in the scratch database that v2 is worked out on "
-                f"({error.sqlstate}: {error.diag.message_primary}); move what it stumbles over out of the schema public."
-            ) from error
+    return _run(embedded, "pg_restore", "--no-owner", f"--use-list={listing}", "--file=-", archive)
 
 
 def _for_psycopg(script: str) -> str:

@@ -15,6 +15,12 @@ set statement_timeout = 0;
 set row_security = off;
 set timezone = 'UTC';
 set client_min_messages = warning;
+set client_encoding = 'UTF8';
+set standard_conforming_strings = on;
+set datestyle = 'ISO';
+set intervalstyle = 'postgres';
+set default_transaction_isolation = 'read committed';
+set default_transaction_read_only = off;
 """
 
 

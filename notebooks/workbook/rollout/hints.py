@@ -66,6 +66,10 @@ _SENTENCES = (
         r'default for column "(?P<column>role|chat_type)" cannot be cast automatically to type \w+',
         "alter table public.messages alter column {column} drop default;",
     ),
+    (
+        r'query would be affected by row-level security policy for table "(?P<name>\w+)"',
+        "alter table public.{name} no force row level security;",
+    ),
     (r'relation "(?P<name>[a-z_]\w*)" already exists', "alter table public.{name} rename to {name}_own;"),
 )
 

@@ -145,7 +145,11 @@ class Runner:
                 f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}."
             ) from None
         for setting in ("statement_timeout = 0", "row_security = off", "timezone = 'UTC'", "search_path = ''", "lock_timeout = 0",
-                        "idle_in_transaction_session_timeout = 0", "client_min_messages = error"):  # fmt: skip
+                        "idle_in_transaction_session_timeout = 0", "client_min_messages = error", "datestyle = 'ISO'",
+                        "intervalstyle = 'postgres'", "bytea_output = 'hex'", "standard_conforming_strings = on",
+                        "client_encoding = 'UTF8'", "default_transaction_isolation = 'read committed'",
+                        "default_transaction_read_only = off", "default_transaction_deferrable = off",
+                        "check_function_bodies = on"):  # fmt: skip
             self.connection.execute(f"set {setting}")
 
     @contextmanager
@@ -479,6 +483,9 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
         f"alter function private.{MOVED_FUNCTION} set schema public",
         one("select pg_get_functiondef(%s::regprocedure)", moved),
         f"revoke all on function {moved} from {roles}",
+        *(revoke for (revoke,) in runner.connection.execute(
+            "select distinct format('revoke all on function %%s from %%s', proc.oid::regprocedure, grantee::regrole) from pg_proc as proc "
+            "cross join lateral aclexplode(proacl) where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
         *(grant for (grant,) in runner.connection.execute(
             "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, "
             "case grantee when 0 then 'public' else grantee::regrole::text end) "
@@ -490,7 +497,7 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
     team += [statement for _, statement in wanted.policies]
     team_back += [statement for _, statement in policies_that_ask(runner.connection)]
     published, published_back = _publications(runner, wanted)
-    history, history_back = _history(before)
+    history, history_back = _history(runner, before)
     return {
         "switch": [
             *wanted.steps["switch"],
@@ -568,7 +575,7 @@ def _publications(runner: Runner, wanted: Definition) -> tuple[list[str], list[s
     return moved(there, "rollout_old", wanted.published), moved(wanted.published, "rollout_new", there)
 
 
-def _history(before: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _history(runner: Runner, before: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return how the fixes are recorded as applied, and how that is taken back."""
     versions = [(f"{fix.number:02}", fix.name[3:]) for fix in fixes.all_fixes()]
     recorded = [
@@ -576,8 +583,21 @@ def _history(before: dict[str, Any]) -> tuple[list[str], list[str]]:
         for version, name in versions
     ]
     if "supabase_migrations" in before["schemas"]:
+        history = "supabase_migrations.schema_migrations"
+        if runner.one("select to_regclass(%s) is null", history):
+            return recorded, [f"drop table {history}"]
         listed = ", ".join(f"'{version}'" for version, _ in versions)
-        return recorded, [f"delete from supabase_migrations.schema_migrations where version in ({listed})"]
+        said = runner.connection.execute(
+            "select case when attnum is null then format('table %%s', %s::text) else format('column %%s.%%I', %s::text, attname) end, "
+            "description from (select null::name, null::int2 union all select attname, attnum from pg_attribute "
+            "where attrelid = %s::regclass and attname in ('version', 'statements', 'name')) as part (attname, attnum) "
+            "left join pg_description on objoid = %s::regclass and classoid = 'pg_class'::regclass and objsubid = coalesce(attnum, 0)",
+            [history] * 4,
+        ).fetchall()
+        return recorded, [
+            f"delete from {history} where version in ({listed})",
+            *(f"comment on {what} is {_quoted(text)}" for what, text in said),
+        ]
     return recorded, ["drop schema supabase_migrations cascade"]
 
 
