@@ -21,6 +21,7 @@ set datestyle = 'ISO';
 set intervalstyle = 'postgres';
 set default_transaction_isolation = 'read committed';
 set default_transaction_read_only = off;
+set vacuum_cost_delay = '2ms';
 """
 
 
