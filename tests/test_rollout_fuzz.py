@@ -2,6 +2,8 @@
 
 import os
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -396,3 +398,62 @@ def test_what_hangs_together_comes_back_together(v1: Database, started: Database
     told = lost(live, before, first, last, kinds)
     assert not told, "\n".join(told)
     live.drop()
+
+
+# --- Who holds what meanwhile -------------------------------------------------------------------------------------
+
+
+def test_a_table_that_shrinks_while_its_pages_are_waited_for(v1: Database, started: Database) -> None:
+    since = v1.value("select now()")
+    live = started.copy()
+    live.run("delete from public.messages where id <> all (array(select id from public.messages order by ctid desc limit 5))")
+    with running(live) as runner, live.connect() as other, ThreadPoolExecutor(1) as pool:
+        while runner.one("select table_name from rollout.progress where not is_copied order by place limit 1") != "messages":
+            steps.turn(runner, 16, 50)
+        while runner.one("select next_page from rollout.progress where table_name = 'messages'") < 8:
+            steps.turn(runner, 1, 50)
+        # As VACUUM FULL, which does not keep its lock for a test.
+        other.execute("begin; cluster public.messages using messages_pkey")
+        turn = pool.submit(steps.turn, runner, 1, 50)
+        wait_for_a_lock(other, runner.connection.info.backend_pid)
+        other.execute("commit")
+        turn.result()
+        steps.copy(runner, silent)
+    assert_same(live, switched(live), since)
+
+
+def wait_for_a_lock(other: psycopg.Connection, pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while other.execute("select cardinality(pg_blocking_pids(%s))", [pid]).fetchone() == (0,):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_user_who_goes_while_their_profile_is_carried_back(started: Database) -> None:
+    live = started.copy()
+    with running(live) as runner, live.connect() as other, ThreadPoolExecutor(1) as pool:
+        steps.copy(runner, silent)
+        steps.switch(runner, silent)
+        live.run("insert into auth.users (id, email) values (:reply, 'late@example.org')", ADMIN)
+        runner.run("select rollout.prepare_back()")
+        other.execute("begin; delete from auth.users where email = 'late@example.org'")
+        applied = pool.submit(steps._apply_back, runner, 50)
+        wait_for_a_lock(other, runner.connection.info.backend_pid)
+        other.execute("commit")
+        applied.result()
+        steps.back(runner, silent)
+    assert live.value("select count(*) from public.profiles where email = 'late@example.org'") == 0
+    live.drop()
+
+
+def test_one_connection_for_two_rollouts(v1: Database) -> None:
+    since = v1.value("select now()")
+    live = v1.copy()
+    with running(live) as runner:
+        for _ in range(2):
+            steps.start(runner, silent)
+            steps.copy(runner, silent)
+            steps.abort(runner, silent)
+        steps.start(runner, silent)
+        steps.copy(runner, silent)
+    assert_same(live, switched(live), since)

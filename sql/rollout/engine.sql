@@ -607,6 +607,8 @@ begin
         return;
     end if;
 
+    -- Before its file is looked at: who waits for VACUUM FULL waits here, and sees the new one.
+    execute format('lock table public.%I in access share mode', of_table);
     if filenode <> pg_relation_filenode(format('public.%I', of_table)::pg_catalog.regclass) then
         -- VACUUM FULL, or TRUNCATE, has moved the rows. What was carried is carried again.
         filenode := pg_relation_filenode(format('public.%I', of_table)::pg_catalog.regclass);

@@ -729,6 +729,11 @@ declare
     ours pg_catalog.text;
 begin
     perform set_config('lock_timeout', '2s', true);
+    -- A connection may begin again. What hangs on these goes along.
+    drop table if exists
+        pg_temp.noted, pg_temp.users, pg_temp.repairs, pg_temp.addresses_to_forget, pg_temp.wanted,
+        pg_temp.scenarios, pg_temp.sessions, pg_temp.profiles, pg_temp.messages, pg_temp.logs
+    cascade;
     drop schema if exists compat_v1, rollout_compat, rollout_new, rollout_old cascade;
     if before -> 'schemas' ? 'private' then
         for ours in select jsonb_array_elements_text(before -> 'private_objects') loop

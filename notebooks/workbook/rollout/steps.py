@@ -817,7 +817,7 @@ def _apply_back(runner: Runner, notes: int) -> None:
                 runner.connection.execute("set transaction isolation level repeatable read")
                 runner.connection.execute("select rollout.apply_notes_back(%s)", [limit])
             return
-        except psycopg.errors.IntegrityError:
+        except (psycopg.errors.IntegrityError, psycopg.errors.SerializationFailure):
             if limit != notes:
                 raise
 
