@@ -104,7 +104,8 @@ def test_owner_may_have_a_quoted_name_and_a_login_may_be_a_member() -> None:
                 grant usage on schema auth to "Team-Owner";
                 grant select, references, trigger on auth.users to "Team-Owner";
                 grant usage, create on schema extensions, public to "Team-Owner";
-                for ours in select oid::regclass as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+                for ours in
+                    select oid::regclass as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
                 loop
                     execute format('alter table %s owner to "Team-Owner"', ours.name);
                 end loop;
@@ -145,3 +146,26 @@ def test_settings_of_the_database_change_nothing() -> None:
         apply_all(other)
         assert rollouts.difference(other, database) == []
         assert rollouts.row_difference(rollouts.rows(other), rollouts.rows(database)) == []
+
+
+LATE = {
+    "view": "create view late as select id from public.sessions",
+    "policy": "create table notes (id uuid); "
+    "create policy late on notes using (exists (select from public.sessions as s where s.id = notes.id))",
+    "function": "create function late() returns setof public.messages language sql as 'select * from public.messages'",
+    "trigger": "create table homework (updated_at timestamptz); create trigger late before update on homework "
+    "for each row execute function public.update_updated_at_column()",
+    "publication": "create publication late for all tables",
+    "publication of one": "create publication late for table public.messages (id, content)",
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_what_comes_after_the_start_stops_the_switch(kind: str) -> None:
+    with database_at("v1") as database, steps.Runner(rollouts.url_of(database)) as runner, runner.alone():
+        steps.start(runner, rollouts.quiet)
+        steps.copy(runner, rollouts.quiet)
+        database.run(LATE[kind], ADMIN)
+        with pytest.raises(steps.Refused, match=r"^The switch is refused"):
+            steps.switch(runner, rollouts.quiet)
+        steps.abort(runner, rollouts.quiet)

@@ -462,6 +462,7 @@ def _what_was_there(runner: Runner, wanted: Definition) -> dict[str, Any]:
         return bool(runner.one("select to_regnamespace(%s) is not null", name))
 
     return {
+        "of_team": _of_team(runner, wanted.v1_objects),
         "v1_objects": list(wanted.v1_objects),
         "v2_objects": list(wanted.v2_objects),
         "private_objects": list(wanted.private_objects),
@@ -493,7 +494,7 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
             "where proc.oid = %s::regprocedure", [moved])),
         f"comment on function {moved} is {_quoted(one('select obj_description(%s::regprocedure)', moved))}",
     ]  # fmt: skip
-    team, team_back = _triggers_of_team(runner, wanted)
+    team, team_back = _triggers_of_team(runner, wanted.v1_objects, dict(wanted.functions))
     team += [statement for _, statement in wanted.policies]
     team_back += [statement for _, statement in policies_that_ask(runner.connection)]
     published, published_back = _publications(runner, wanted)
@@ -523,10 +524,41 @@ def _quoted(text: str | None) -> str:
     return "null" if text is None else "'" + text.replace("'", "''") + "'"
 
 
-def _triggers_of_team(runner: Runner, wanted: Definition) -> tuple[list[str], list[str]]:
-    """Return how triggers of a team's own tables go on calling functions of v1, which the rollout puts aside, and go back."""
-    names = dict(wanted.functions)
-    gone = {object.split(" ", 1)[1].split("(")[0] for object in wanted.v1_objects if object.startswith("function ")}
+def _of_team(runner: Runner, v1_objects: Iterable[str]) -> list[str]:
+    """Return what a team has hung on v1 from elsewhere and the switch takes along, as it is now."""
+    return [
+        *_triggers_of_team(runner, v1_objects, {})[1],
+        *(statement for _, statement in policies_that_ask(runner.connection)),
+        *(f"{name} {says}" for name, _, says in published(runner.connection, set(TABLES))),
+    ]
+
+
+def _refuse_what_is_new(runner: Runner) -> None:
+    """Stop the switch where a team has hung on v1 what was not there at the start: it would be lost.
+
+    Raises:
+        WorkbookError: there is something.
+    """
+    stops = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
+    if stops:
+        raise Refused(f"The switch is refused: {' '.join(map(str, stops)).removesuffix('.')}.")
+    before = runner.one("select before from rollout.state")
+    if _of_team(runner, before["v1_objects"]) != before["of_team"]:
+        raise Refused(
+            "The switch is refused: a trigger, a policy or a publication of your own that depends on v1 has changed since the "
+            "start; take that back, or abort and start again."
+        )
+
+
+def _triggers_of_team(runner: Runner, v1_objects: Iterable[str], names: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return how triggers of a team's own tables go on calling functions of v1, which the rollout puts aside, and go back.
+
+    Args:
+        runner: whoever holds the lock.
+        v1_objects: what of v1 goes to rollout_old.
+        names: what v1's functions are called in v2.
+    """
+    gone = {object.split(" ", 1)[1].split("(")[0] for object in v1_objects if object.startswith("function ")}
     there: list[str] = []
     back: list[str] = []
     for text, trigger, table, function, state in runner.connection.execute(
@@ -738,6 +770,7 @@ def switch(runner: Runner, say: Say = print) -> float:
         nonlocal took
         drain(runner, few=20)
         _wait_for_vacuum(runner)
+        _refuse_what_is_new(runner)
         began = time.perf_counter()
         with runner.connection.transaction():
             _set_timeouts(runner)
