@@ -145,7 +145,8 @@ class Runner:
                 f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}."
             ) from None
         for setting in ("statement_timeout = 0", "row_security = off", "timezone = 'UTC'", "search_path = ''", "lock_timeout = 0",
-                        "idle_in_transaction_session_timeout = 0", "vacuum_cost_delay = '2ms'", "client_min_messages = error", "datestyle = 'ISO'",
+                        "idle_in_transaction_session_timeout = 0", "vacuum_cost_delay = '2ms'",
+                        "client_min_messages = error", "datestyle = 'ISO'",
                         "intervalstyle = 'postgres'", "bytea_output = 'hex'", "standard_conforming_strings = on",
                         "client_encoding = 'UTF8'", "default_transaction_isolation = 'read committed'",
                         "default_transaction_read_only = off", "default_transaction_deferrable = off",
