@@ -274,10 +274,6 @@ create table public.keys (id int);
 create table public.noted (id int);
 create table public.users (id int);
 
--- nondeterministic collation column
-create collation ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-alter table scenarios add column nick text collate ci;
-
 -- default owner grants
 revoke truncate on messages from workbook_owner;
 

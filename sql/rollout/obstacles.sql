@@ -91,6 +91,26 @@ found as (
     union all
     select
         40,
+        format(
+            'the default of %s.%I takes its values from %s', pg_attrdef.adrelid::regclass, pg_attribute.attname, sequence.refobjid::regclass
+        ),
+        format(
+            'Run this first, and make it again after the switch: alter table %s alter column %I drop default;',
+            pg_attrdef.adrelid::regclass, pg_attribute.attname
+        )
+    from pg_depend as owned
+    join ours on ours.oid = owned.refobjid
+    join pg_depend as sequence on sequence.refobjid = owned.objid and sequence.refclassid = 'pg_class'::regclass
+        and sequence.classid = 'pg_attrdef'::regclass
+    join pg_attrdef on pg_attrdef.oid = sequence.objid and pg_attrdef.adrelid <> ours.oid
+    join pg_class as other on other.oid = pg_attrdef.adrelid and other.relpersistence <> 't'
+    join pg_attribute on pg_attribute.attrelid = pg_attrdef.adrelid and pg_attribute.attnum = pg_attrdef.adnum
+    where owned.classid = 'pg_class'::regclass
+        and owned.refclassid = 'pg_class'::regclass
+        and owned.deptype in ('a', 'i')
+    union all
+    select
+        40,
         format('the publication %s publishes all tables, so it would publish v2''s copies', pg_publication.pubname),
         format('Let it name its tables, or run this until the switch is done: drop publication %I;', pg_publication.pubname)
     from pg_publication
