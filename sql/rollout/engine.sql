@@ -245,7 +245,9 @@ begin
             case when typtype = 'e' then format('batch.%I::text::%s', attname, format_type(atttypid, atttypmod)) else format('batch.%I', attname) end,
             ', ' order by attnum
         ),
-        string_agg(format('%1$I = excluded.%1$I', attname), ', ' order by attnum) filter (where attname <> 'id')
+        string_agg(format('%1$I = excluded.%1$I', attname), ', ' order by attnum)
+        -- Only a new row may bring a number that is always generated.
+        filter (where attname <> 'id' and attidentity <> 'a')
     into written, renewed
     from pg_catalog.pg_attribute
     join pg_catalog.pg_type on pg_type.oid = atttypid
