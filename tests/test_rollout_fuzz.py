@@ -372,6 +372,9 @@ BACK_TOGETHER = {
     "a learner whom v1 had no profile of": [
         (SERVICE, "insert into public.sessions (user_id, scenario_id) values ('d0000000-0000-4000-8000-00000000000a', 1)"),
     ],
+    "a log of another one": [
+        (SERVICE, "insert into public.logs (level, event_type, user_id) values ('info', 'user_logout', :reply)"),
+    ],
     "a session of an account that was deleted before": [
         (OWNER, f"update public.sessions set updated_at = now() where user_id = {USER.format(2)}"),
     ],
@@ -382,6 +385,9 @@ BACK_TOGETHER = {
 def test_what_hangs_together_comes_back_together(v1: Database, started: Database) -> None:
     live = started.copy()
     live.run(f"update auth.users set deleted_at = now() where id = {USER.format(2)}", ADMIN)
+    # A learner whose profile v2 makes, and v1 has none of.
+    live.run("insert into auth.users (id, email) values (:reply, 'lea@example.org')", ADMIN)
+    live.run("delete from public.profiles where id = :reply")
     with running(live) as runner:
         steps.copy(runner, silent)
         before = v1_rows(live)

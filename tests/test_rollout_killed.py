@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -47,8 +48,10 @@ def take(step: str, url: str) -> None:
 
 
 def phase(of: Database) -> str:
+    """Return where the rollout is; between the two halves of finish it is nowhere else than before."""
     with steps.Runner(as_owner(of)) as runner:
-        return runner.phase
+        is_half = runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null")
+        return "switched" if is_half else runner.phase
 
 
 # --- Who dies -----------------------------------------------------------------------------------------------------
@@ -133,7 +136,9 @@ def go(
         assert v2_schema(live) == v2_schema(frozen)
     else:
         assert v1_rows(live) == before
-        assert [row for row in schema(live) if "rollout_kept" not in row[1]] == v1_schema
+        # Temporary tables of a server that died stay in its catalog until autovacuum comes, which does not run here.
+        left = [row for row in schema(live) if not re.search("rollout_kept|pg_temp", row[1])]
+        assert left == v1_schema
 
 
 @pytest.fixture(scope="module")

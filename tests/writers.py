@@ -1,6 +1,7 @@
 """What the tests of a rollout share: a v1 to begin with, clients that write into it, and how two databases are compared."""
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -306,7 +307,8 @@ def v2_schema(of: Database) -> list[tuple[str, str, str]]:
     return [
         (kind, name, definition.split(" ", 1)[1] if kind == "column" else definition)
         for kind, name, definition in schema(of)
-        if "logs_y20" not in f"{kind} {name}"
+        # A server that died leaves temporary tables until autovacuum comes.
+        if not re.search("logs_y20|pg_temp", name)
     ]
 
 

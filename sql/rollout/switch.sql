@@ -512,6 +512,13 @@ begin
                     where sessions.id = any (
                             array(select key::pg_catalog.uuid from pg_temp.noted where table_name = 'sessions' and key is not null)
                         )
+                    union
+                    select logs.user_id
+                    from public.logs
+                    where logs.id = any (
+                            array(select key::pg_catalog.uuid from pg_temp.noted where table_name = 'logs' and key is not null)
+                        )
+                        and not exists (select from rollout_old.profiles as v1 where v1.id = logs.user_id)
                 )
             )
             and (v2.deleted_at is not null or not exists (select from rollout_old.profiles as v1 where v1.id = v2.id))
