@@ -38,12 +38,14 @@ create table rollout.repair_statements (
     setup text[] not null,
     batch text[] not null,
     hidden text[] not null,
+    stored jsonb not null,
     constraint repair_statements_pkey primary key (place)
 );
 comment on table rollout.repair_statements is
 'What the fix files do to rows, statement by statement; each batch of rows goes through those of its table.';
 comment on column rollout.repair_statements.setup is 'What makes the temporary tables fit for it, once a connection.';
 comment on column rollout.repair_statements.batch is 'What is run on each batch.';
+comment on column rollout.repair_statements.stored is 'What a column becomes as the batch is written, by column.';
 comment on column rollout.repair_statements.hidden is 'Columns that a before-image of this fix does not have.';
 
 create table rollout.progress (
@@ -242,7 +244,11 @@ begin
     select
         string_agg(
             -- An enum of v2 is text in the batch.
-            case when typtype = 'e' then format('batch.%I::text::%s', attname, format_type(atttypid, atttypmod)) else format('batch.%I', attname) end,
+            case
+                when typtype = 'e' then
+                    format('(%s)::text::%s', coalesce(become.expression, format('batch.%I', attname)), format_type(atttypid, atttypmod))
+                else coalesce(become.expression, format('batch.%I', attname))
+            end,
             ', ' order by attnum
         ),
         string_agg(format('%1$I = excluded.%1$I', attname), ', ' order by attnum)
@@ -251,6 +257,12 @@ begin
     into written, renewed
     from pg_catalog.pg_attribute
     join pg_catalog.pg_type on pg_type.oid = atttypid
+    left join (
+        select key, value
+        from rollout.repair_statements
+        cross join lateral jsonb_each_text(stored)
+        where repair_statements.table_name = of_table
+    ) as become (of_column, expression) on become.of_column = attname
     where attrelid = target
         and attnum > 0
         and not attisdropped

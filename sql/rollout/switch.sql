@@ -397,7 +397,11 @@ begin
         string_agg(rollout.as_v1(of_table, attname, atttypid), ', ' order by attnum),
         -- What v2 does not know stays what it was.
         string_agg(format('%1$I = excluded.%1$I', attname), ', ' order by attnum)
-        filter (where attname <> 'id' and not (of_table in ('sessions', 'messages') and attname = 'created_at'))
+        filter (
+            where attname <> 'id'
+                and attidentity <> 'a'
+                and not (of_table in ('sessions', 'messages') and attname = 'created_at')
+        )
     into names, written, renewed
     from pg_catalog.pg_attribute
     where attrelid = target
@@ -438,6 +442,8 @@ create function rollout.prepare_back() returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    opened pg_catalog.record;
 begin
     if (select phase from rollout.state) <> 'switched' then
         raise exception using
@@ -459,6 +465,21 @@ begin
             constraint rows_pkey primary key (table_name, key)
         );
         comment on table rollout_kept.rows is 'Rows, or what of a row v1 has no column for, as v2 had them.';
+        -- A team's default privileges may have opened both.
+        for opened in
+            select distinct grantee::pg_catalog.regrole as role
+            from (
+                select nspacl as acl from pg_catalog.pg_namespace where nspname = 'rollout_kept'
+                union all
+                select relacl from pg_catalog.pg_class where pg_class.oid = 'rollout_kept.rows'::pg_catalog.regclass
+            ) as made
+            cross join lateral aclexplode(made.acl)
+            where grantee not in (0, current_user::pg_catalog.regrole)
+        loop
+            execute format('revoke all on schema rollout_kept from %s', opened.role);
+            execute format('revoke all on rollout_kept.rows from %s', opened.role);
+        end loop;
+        revoke all on rollout_kept.rows from public;
     end if;
     -- A month that v2's job has dropped left no notes.
     delete from rollout_old.logs as v1
@@ -756,7 +777,12 @@ begin
     end if;
     foreach ours in array array['citext', 'pgcrypto'] loop
         if not before -> 'extensions' ? ours then
-            execute format('drop extension if exists %I', ours);
+            begin
+                execute format('drop extension if exists %I', ours);
+            exception
+                when dependent_objects_still_exist then
+                    raise notice 'the extension % stays, because something has come to use it', ours;
+            end;
         end if;
     end loop;
     if not before -> 'schemas' ? 'extensions' then

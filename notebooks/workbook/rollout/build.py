@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from .. import fixes, server
 from ..errors import WorkbookError
@@ -634,9 +635,9 @@ def _run(embedded: server.EmbeddedServer, program: str, *arguments: str | Path, 
     return result.stdout
 
 
-def repair_rows() -> list[tuple[int, int, str, list[str], list[str], list[str]]]:
-    """Return the rows of rollout.repair_statements: place, issue, table, setup, batch and hidden columns."""
+def repair_rows() -> list[tuple[int, int, str, list[str], list[str], list[str], Jsonb]]:
+    """Return the rows of rollout.repair_statements: place, issue, table, setup, batch, hidden columns, stored expressions."""
     return [
-        (place, repair.issue, repair.table, list(repair.setup), list(repair.batch), list(repair.hidden))
+        (place, repair.issue, repair.table, list(repair.setup), list(repair.batch), list(repair.hidden), Jsonb(repair.stored))
         for place, repair in enumerate(repairs(), 1)
     ]

@@ -55,6 +55,8 @@ class Repair:
     """What is run for each batch."""
     hidden: tuple[str, ...]
     """Columns of the temporary table that the real one does not have when the fix keeps its before-images."""
+    stored: dict[str, str]
+    """What a column becomes when the batch is written, where nothing looks at it any more after a change of its type."""
 
 
 def repairs() -> list[Repair]:
@@ -67,13 +69,14 @@ def repairs() -> list[Repair]:
     ]
     made: list[Repair] = []
     for place, (issue, table, statement) in enumerate(found):
-        setup, batch = _in_two(statement, table)
+        later_words = set(re.findall(r"\w+", " ".join(text for _, other, text in found[place + 1 :] if other == table)))
+        setup, batch, stored = _in_two(statement, table, later_words)
         earlier = [text for _, other, text in found[:place] if other == table]
         later = [text for _, other, text in found[place:] if other == table]
         hidden = {name for text in earlier for name in _columns(text, "gone")} | {
             name for text in later for name in _columns(text, "new")
         }
-        made.append(Repair(issue, table, tuple(setup), tuple(batch), tuple(sorted(hidden))))
+        made.append(Repair(issue, table, tuple(setup), tuple(batch), tuple(sorted(hidden)), stored))
     return made
 
 
@@ -100,35 +103,39 @@ def _columns(statement: str, which: str) -> list[str]:
     return [first or second for first, second in re.findall(r"drop column (\w+)|rename column (\w+) to", statement)]
 
 
-def _in_two(statement: str, table: str) -> tuple[list[str], list[str]]:
-    """Tell what of a statement is done once a connection from what is done to each batch.
+def _in_two(statement: str, table: str, later_words: set[str]) -> tuple[list[str], list[str], dict[str, str]]:
+    """Tell what of a statement is done once a connection, what is done to each batch, and what as it is written.
 
     No batch changes the catalog: thousands of them would leave it full of dead rows.
     """
     if statement.startswith("alter table"):
-        return _shape(statement, table)
+        return _shape(statement, table, later_words)
     if match := re.match(r"create temporary table (\w+) on commit drop as\n(.*)", statement, re.DOTALL):
         name, query = match.groups()
-        return [f"create temporary table {name} on commit delete rows as\n{query}\nwith no data"], [
-            f"insert into pg_temp.{name}\n{query}"
-        ]
+        return (
+            [f"create temporary table {name} on commit delete rows as\n{query}\nwith no data"],
+            [f"insert into pg_temp.{name}\n{query}"],
+            {},
+        )
     if match := re.match(r"drop table (\w+)", statement):
-        return [], [f"delete from pg_temp.{match[1]}"]
+        return [], [f"delete from pg_temp.{match[1]}"], {}
     if statement.startswith("create view"):
-        return [statement.replace("create view pg_temp.", "create temporary view ", 1)], []
+        return [statement.replace("create view pg_temp.", "create temporary view ", 1)], [], {}
     if statement.startswith("create trigger"):
         # From here on: before, rows stand as v1 had them.
         is_on = "when (current_setting('rollout.completes', true) = 'on')"
         once = re.sub(r"before insert or update", "before update", statement)
-        return [re.sub(r"when \(not row_security_active\([^)]*\)\)", is_on, once)], [
-            "select set_config('rollout.completes', 'on', true)"
-        ]
-    return [], [statement]
+        return (
+            [re.sub(r"when \(not row_security_active\([^)]*\)\)", is_on, once)],
+            ["select set_config('rollout.completes', 'on', true)"],
+            {},
+        )
+    return [], [statement], {}
 
 
-def _shape(statement: str, table: str) -> tuple[list[str], list[str]]:
+def _shape(statement: str, table: str, later_words: set[str]) -> tuple[list[str], list[str], dict[str, str]]:
     beginning = f"alter table pg_temp.{table}"
-    setup, batch = [], []
+    setup, batch, stored = [], [], {}
     for change in re.split(r",\n", statement.removeprefix(beginning).strip()):
         change = change.strip()
         if change.startswith("add column") or change.endswith("drop not null"):
@@ -137,10 +144,14 @@ def _shape(statement: str, table: str) -> tuple[list[str], list[str]]:
             setup.append(f"{beginning} add column {match[2]} timestamptz generated always as ({match[1]}) stored")
         elif match := re.match(r"alter column (\w+) type \S+\s+using (.*)", change, re.DOTALL):
             column, expression = match.groups()
-            if not re.fullmatch(rf"{column}::[\w.]+", expression):
+            if re.fullmatch(rf"{column}::[\w.]+", expression):
+                continue
+            if column not in later_words:
+                stored[column] = expression
+            else:
                 batch.append(f"update pg_temp.{table}\nset {column} = {expression}")
         # What is dropped stays unseen, and a new type or default is that of the table which the batch is written to.
-    return setup, batch
+    return setup, batch, stored
 
 
 def statements(sql: str) -> list[str]:

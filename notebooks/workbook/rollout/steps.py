@@ -33,7 +33,9 @@ from .repairs import TABLES
 COPIED_PER_MINUTE = 150 * 2**20
 """Bytes of v1, indexes included, that a rehearsal copied in a minute beside its traffic, rounded down; only `plan` goes by it."""
 BATCH_SECONDS = 0.05
-"""How long one batch of rows should take; the pause after it is as long, so that clients have half of the time."""
+"""How long one batch of rows should take."""
+PAUSE = 1 / 3
+"""How long the pause after a batch is, as a part of it; longer where commits wait for the disk."""
 NOTES_EVERY_SECONDS = 0.5
 """How long notes may wait while rows are copied."""
 LOCK_PATIENCE_SECONDS = 10
@@ -242,7 +244,7 @@ def plan(runner: Runner) -> list[str]:
     lines += [
         f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not "
         "tell an owner how much is free: look at the platform's disk page.",
-        f"The copy takes about {_minutes(total)}, at half of what the disk and one core can do.",
+        f"The copy takes about {_minutes(total)}, at three quarters of what one core can do.",
         "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the "
         "API expose it first.",
         "copy    fills v2 batch by batch. Clients go on.",
@@ -370,7 +372,7 @@ def expand_script(runner: Runner, wanted: Definition) -> str:
         sql_file("procedures.sql"),
         _PARTITION_FUNCTIONS,
         *(
-            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden) "
+            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden, stored) "
             f"values ({_literals(runner, *row)});"
             for row in repair_rows()
         ),
@@ -486,8 +488,8 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
         one("select pg_get_functiondef(%s::regprocedure)", moved),
         f"revoke all on function {moved} from {roles}",
         *(revoke for (revoke,) in runner.connection.execute(
-            "select distinct format('revoke all on function %%s from %%s', proc.oid::regprocedure, grantee::regrole) from pg_proc as proc "
-            "cross join lateral aclexplode(proacl) where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
+            "select distinct format('revoke all on function %%s from %%s', proc.oid::regprocedure, grantee::regrole) "
+            "from pg_proc as proc cross join lateral aclexplode(proacl) where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
         *(grant for (grant,) in runner.connection.execute(
             "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, "
             "case grantee when 0 then 'public' else grantee::regrole::text end) "
@@ -621,10 +623,12 @@ def _history(runner: Runner, before: dict[str, Any]) -> tuple[list[str], list[st
             return recorded, [f"drop table {history}"]
         listed = ", ".join(f"'{version}'" for version, _ in versions)
         said = runner.connection.execute(
-            "select case when attnum is null then format('table %%s', %s::text) else format('column %%s.%%I', %s::text, attname) end, "
+            "select case when attnum is null then format('table %%s', %s::text) "
+            "else format('column %%s.%%I', %s::text, attname) end, "
             "description from (select null::name, null::int2 union all select attname, attnum from pg_attribute "
             "where attrelid = %s::regclass and attname in ('version', 'statements', 'name')) as part (attname, attnum) "
-            "left join pg_description on objoid = %s::regclass and classoid = 'pg_class'::regclass and objsubid = coalesce(attnum, 0)",
+            "left join pg_description on objoid = %s::regclass and classoid = 'pg_class'::regclass "
+            "and objsubid = coalesce(attnum, 0)",
             [history] * 4,
         ).fetchall()
         return recorded, [
@@ -685,7 +689,7 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
         if row["is_done"]:
             break
         # A commit that waits for the disk says that clients wait too.
-        time.sleep(0.01 if is_copied else max(elapsed, 2 * commit_ms / 1000))
+        time.sleep(0.01 if is_copied else max(PAUSE * elapsed, 2 * commit_ms / 1000))
     if runner.phase == "started":
         say("Every row is copied. The foreign keys are checked, and the tables vacuumed.")
         runner.connection.execute("select rollout.link()")
