@@ -34,6 +34,8 @@ COPIED_PER_MINUTE = 150 * 2**20
 """Bytes of v1, indexes included, that a rehearsal copied in a minute beside its traffic, rounded down; only `plan` goes by it."""
 BATCH_SECONDS = 0.05
 """How long one batch of rows should take."""
+FIRST_PAGES = 4
+"""Of each table; from there on batches become as long as they should be."""
 PAUSE = 1 / 3
 """How long the pause after a batch is, as a part of it; longer where commits wait for the disk."""
 NOTES_EVERY_SECONDS = 0.5
@@ -489,7 +491,8 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
         f"revoke all on function {moved} from {roles}",
         *(revoke for (revoke,) in runner.connection.execute(
             "select distinct format('revoke all on function %%s from %%s', proc.oid::regprocedure, grantee::regrole) "
-            "from pg_proc as proc cross join lateral aclexplode(proacl) where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
+            "from pg_proc as proc cross join lateral aclexplode(proacl) "
+            "where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
         *(grant for (grant,) in runner.connection.execute(
             "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, "
             "case grantee when 0 then 'public' else grantee::regrole::text end) "
@@ -657,7 +660,7 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
     _require(runner, {"started", "linked"}, "copy")
     pace = Pace()
     began = noted_at = time.monotonic()
-    pages = 16
+    pages = FIRST_PAGES
     commit_ms = 0.0
     done_before = runner.one(
         "select coalesce(sum(pg_relation_size(format('public.%I', table_name)::regclass)), 0)::bigint / "
@@ -682,6 +685,9 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
                 done_before += row["all_pages"]
             pace.rows += row["copied"]
             pages = max(1, min(4096, int(pages * min(2, max(0.5, BATCH_SECONDS / max(elapsed, 0.001))))))
+            if row["next_page"] >= row["all_pages"]:
+                # Rows of the next table may cost more.
+                pages = FIRST_PAGES
         elif not applies:
             is_copied = True
         pace.seconds = time.monotonic() - began
