@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 import psycopg
 import workbook as wb
 from team import apply_all
-from workbook import Database, server
+from workbook import Database, rollout, server
 from workbook.rollout import steps
+from workbook.rollout.expand import expand_script
+from workbook.rollout.plan import Obstacle
 
 OWNER = "workbook_owner"
 _TODAY = datetime.now(UTC).date().isoformat()
@@ -83,7 +85,7 @@ def quiet(_: str) -> None:
 
 def roll(database: Database, *, finish: bool = True, role: str = OWNER) -> None:
     """Take a v1 to v2."""
-    with steps.Runner(url_of(database, role)) as runner, runner.alone():
+    with rollout.Runner(url_of(database, role)) as runner, runner.alone():
         steps.start(runner, quiet)
         steps.copy(runner, quiet)
         steps.switch(runner, quiet)
@@ -91,13 +93,13 @@ def roll(database: Database, *, finish: bool = True, role: str = OWNER) -> None:
             steps.finish(runner, quiet, has_backup=True, has_old_clients=False)
 
 
-def stops(database: Database, role: str = OWNER) -> list[steps.Obstacle]:
+def stops(database: Database, role: str = OWNER) -> list[Obstacle]:
     """Return what stops a rollout here."""
-    with steps.Runner(url_of(database, role)) as runner:
-        return steps.obstacles(runner)
+    with rollout.Runner(url_of(database, role)) as runner:
+        return rollout.obstacles(runner)
 
 
-def statements_that_help(obstacles: list[steps.Obstacle]) -> list[str]:
+def statements_that_help(obstacles: list[Obstacle]) -> list[str]:
     """Return the statements of obstacles' hints."""
     return [found[1] for obstacle in obstacles if (found := re.search(r":\s(\w.*;)", obstacle.help))]
 
@@ -114,7 +116,7 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
     found: list[str] = []
     for phase, reach in _REACH.items():
         if phase in ways:
-            with steps.Runner(url_of(database, role)) as runner, runner.alone():
+            with rollout.Runner(url_of(database, role)) as runner, runner.alone():
                 reach(runner)
                 assert runner.phase == phase
                 steps.abort(runner, quiet)
@@ -122,7 +124,7 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
             found += [f"abort, {phase}: {line}" for line in row_difference(rows_before, rows(database))]
     if "back" in ways:
         roll(database, finish=False, role=role)
-        with steps.Runner(url_of(database, role)) as runner, runner.alone():
+        with rollout.Runner(url_of(database, role)) as runner, runner.alone():
             steps.back(runner, quiet)
         _drop_kept(database)
         found += [f"back: {line}" for line in difference(before, dump(database))]
@@ -143,21 +145,21 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
     return found
 
 
-def _started(runner: steps.Runner) -> None:
+def _started(runner: rollout.Runner) -> None:
     steps.start(runner, quiet)
 
 
-def _starting(runner: steps.Runner) -> None:
+def _starting(runner: rollout.Runner) -> None:
     wanted = steps.definition(runner.connection)
-    runner.run(steps.expand_script(runner, wanted))
+    runner.run(expand_script(runner, wanted))
 
 
-def _linked(runner: steps.Runner) -> None:
+def _linked(runner: rollout.Runner) -> None:
     steps.start(runner, quiet)
     steps.copy(runner, quiet)
 
 
-_REACH: dict[str, Callable[[steps.Runner], None]] = {"starting": _starting, "started": _started, "linked": _linked}
+_REACH: dict[str, Callable[[rollout.Runner], None]] = {"starting": _starting, "started": _started, "linked": _linked}
 
 
 def _drop_kept(database: Database) -> None:

@@ -10,7 +10,7 @@ from helpers import is_one_sentence
 from workbook import ADMIN, ANNA, SERVICE, Database, WorkbookError, clone, rehearsal, rollout
 from workbook.fixes import all_fixes
 from workbook.paths import BUILD
-from workbook.rollout import command, steps
+from workbook.rollout import command, runner, steps
 from workbook.rollout.repairs import TABLES, repairs, statements
 from workbook.server import EmbeddedServer
 
@@ -185,7 +185,7 @@ class TestOrder:
             assert not run.one("select to_regnamespace('compat_v1') is not null")
 
     def test_a_second_runner_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(steps, "LOCK_PATIENCE_SECONDS", 0.3)
+        monkeypatch.setattr(runner, "LOCK_PATIENCE_SECONDS", 0.3)
         database = clone("v1")
         with (
             rehearsal.runner(database),

@@ -8,7 +8,7 @@ import pytest
 import rollouts
 from team import apply_all, database_at, roles
 from test_extended import ADDITIONS, OTHER_ROLE, ROLE, Addition
-from workbook import ADMIN, OWNER, Actor, Database
+from workbook import ADMIN, OWNER, Actor, Database, rollout
 from workbook.paths import ROOT
 from workbook.rollout import steps
 
@@ -118,8 +118,8 @@ def test_owner_may_have_a_quoted_name_and_a_login_may_be_a_member() -> None:
         )
         before, rows_before = rollouts.dump(database), rollouts.rows(database)
         url = psycopg.conninfo.make_conninfo(database.url, user="wb_member")
-        with steps.Runner(url) as runner, runner.alone():
-            assert steps.obstacles(runner) == []
+        with rollout.Runner(url) as runner, runner.alone():
+            assert rollout.obstacles(runner) == []
             steps.start(runner, rollouts.quiet)
             steps.copy(runner, rollouts.quiet)
             steps.switch(runner, rollouts.quiet)
@@ -162,10 +162,10 @@ LATE = {
 
 @pytest.mark.parametrize("kind", LATE)
 def test_what_comes_after_the_start_stops_the_switch(kind: str) -> None:
-    with database_at("v1") as database, steps.Runner(rollouts.url_of(database)) as runner, runner.alone():
+    with database_at("v1") as database, rollout.Runner(rollouts.url_of(database)) as runner, runner.alone():
         steps.start(runner, rollouts.quiet)
         steps.copy(runner, rollouts.quiet)
         database.run(LATE[kind], ADMIN)
-        with pytest.raises(steps.Refused, match=r"^The switch is refused"):
+        with pytest.raises(rollout.Refused, match=r"^The switch is refused"):
             steps.switch(runner, rollouts.quiet)
         steps.abort(runner, rollouts.quiet)

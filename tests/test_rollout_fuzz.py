@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from helpers import schema
-from workbook import ADMIN, OWNER, SERVICE, Actor, Database, clone, fixes
+from workbook import ADMIN, OWNER, SERVICE, Actor, Database, clone, fixes, rollout
 from workbook.rollout import steps
 from writers import SPREAD, TABLES, Writer, differences, rows, running, silent, v1_rows, v2_schema
 
@@ -76,7 +76,7 @@ def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Databas
     return live, frozen, writer.log
 
 
-def take_a_turn_that_fails(runner: steps.Runner) -> None:
+def take_a_turn_that_fails(runner: rollout.Runner) -> None:
     """Take a turn, with its temporary tables if they are not there yet, and undo it."""
     runner.connection.execute("begin isolation level repeatable read")
     runner.connection.execute("select rollout.turn(1, 10)")

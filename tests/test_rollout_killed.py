@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from helpers import ask, schema
 from test_killed import PATIENCE_S, OwnDatabase
-from workbook import ADMIN, Database, WorkbookError, clone, database, fixes, sql
+from workbook import ADMIN, Database, WorkbookError, clone, database, fixes, rollout, sql
 from workbook.rollout import steps
 from workbook.server import EmbeddedServer
 from writers import SPREAD, Writer, as_owner, differences, running, silent, v1_rows, v2_schema
@@ -22,7 +22,7 @@ from writers import SPREAD, Writer, as_owner, differences, running, silent, v1_r
 LAST = fixes.all_fixes()[-1].number
 KILLS = 20
 
-STEPS: dict[str, Callable[[steps.Runner], object]] = {
+STEPS: dict[str, Callable[[rollout.Runner], object]] = {
     "start": lambda runner: steps.start(runner, silent),
     "copy": lambda runner: steps.copy(runner, silent),
     "switch": lambda runner: steps.switch(runner, silent),
@@ -43,13 +43,13 @@ WAYS = [
 
 def take(step: str, url: str) -> None:
     """Take a step; its end may be a death."""
-    with steps.Runner(url) as runner, runner.alone():
+    with rollout.Runner(url) as runner, runner.alone():
         STEPS[step](runner)
 
 
 def phase(of: Database) -> str:
     """Return where the rollout is; between the two halves of finish it is nowhere else than before."""
-    with steps.Runner(as_owner(of)) as runner:
+    with rollout.Runner(as_owner(of)) as runner:
         is_half = runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null")
         return "switched" if is_half else runner.phase
 
@@ -193,7 +193,7 @@ def test_the_server_is_killed(own: EmbeddedServer, way: tuple[str, ...], seed: i
 def test_a_second_runner(spread: Database) -> None:
     live = spread.copy()
     refusal = r"^Another runner is at work on this database; [^\n]*\.$"
-    with running(live), steps.Runner(as_owner(live)) as second, pytest.raises(steps.Refused, match=refusal), second.alone():
+    with running(live), rollout.Runner(as_owner(live)) as second, pytest.raises(rollout.Refused, match=refusal), second.alone():
         pass
     live.drop()
 
@@ -211,7 +211,7 @@ def test_each_step_at_the_wrong_time(spread: Database) -> None:
             assert runner.phase == now
             before = schema(live), v1_rows(live)
             for step in wrong[now]:
-                with pytest.raises(steps.Refused, match=r"^[^\n]*\.$"):
+                with pytest.raises(rollout.Refused, match=r"^[^\n]*\.$"):
                     STEPS[step](runner)
             assert (schema(live), v1_rows(live)) == before
         take(comes, as_owner(live))

@@ -8,7 +8,7 @@ import pytest
 import rollouts
 from helpers import schema
 from team import apply_all
-from workbook import ADMIN, ANNA, Database, clone
+from workbook import ADMIN, ANNA, Database, clone, rollout
 from workbook.rollout import steps
 from workbook.rollout.build import _url_of
 
@@ -44,7 +44,7 @@ def v1() -> Iterator[Database]:
 
 
 def test_its_schemas_are_closed_in_every_phase(v1: Database) -> None:
-    with steps.Runner(rollouts.url_of(v1)) as runner, runner.alone():
+    with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
         steps.start(runner, rollouts.quiet)
         assert open_to_clients(v1) == []
         with v1.connect() as connection:
@@ -60,7 +60,7 @@ def test_its_schemas_are_closed_in_every_phase(v1: Database) -> None:
 
 def test_defaults_of_the_owner_open_nothing_of_it(v1: Database) -> None:
     v1.run("alter default privileges grant usage on schemas to anon; alter default privileges grant select on tables to anon")
-    with steps.Runner(rollouts.url_of(v1)) as runner, runner.alone():
+    with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
         steps.start(runner, rollouts.quiet)
         steps.copy(runner, rollouts.quiet)
         assert open_to_clients(v1) == []
@@ -80,14 +80,14 @@ def test_defaults_of_the_owner_open_nothing_of_it(v1: Database) -> None:
     ],
 )
 def test_client_reaches_nothing_of_it_before_the_switch(v1: Database, statement: str) -> None:
-    with steps.Runner(rollouts.url_of(v1)) as runner, runner.alone():
+    with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
         steps.start(runner, rollouts.quiet)
     assert v1.refused(statement, ANNA, code="42501")
 
 
 def test_client_may_shadow_what_it_likes(v1: Database) -> None:
     """A note is written by a definer, to its own table, whatever its caller has in pg_temp."""
-    with steps.Runner(rollouts.url_of(v1)) as runner, runner.alone():
+    with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
         steps.start(runner, rollouts.quiet)
         v1.run(
             "create temporary table dirty (table_name text, key text); create temporary table logs (id uuid); "
@@ -125,7 +125,7 @@ def test_login_that_is_no_member_is_told_in_a_sentence(v1: Database) -> None:
     url = psycopg.conninfo.conninfo_to_dict(v1.url)
     try:
         with pytest.raises(steps.WorkbookError, match=r"may not act as that role; log in as workbook_owner\.$"):
-            steps.Runner(psycopg.conninfo.make_conninfo(**{**url, "user": "wb_stranger", "password": "x"}))
+            rollout.Runner(psycopg.conninfo.make_conninfo(**{**url, "user": "wb_stranger", "password": "x"}))
     finally:
         v1.run("drop role wb_stranger", ADMIN)
 
@@ -145,15 +145,15 @@ def test_password_with_special_characters_is_taken_and_not_shown(v1: Database, m
     url = psycopg.conninfo.conninfo_to_dict(v1.url)
     login = psycopg.conninfo.make_conninfo(**{**url, "user": "wb_login", "password": "p@ss:w/rd?#%&='\" x"})
     try:
-        with steps.Runner(login) as runner:
-            assert steps.obstacles(runner) == []
+        with rollout.Runner(login) as runner:
+            assert rollout.obstacles(runner) == []
         assert not [word for word in seen if "p@ss" in word]
     finally:
         v1.run("drop role wb_login", ADMIN)
 
 
 def test_pooler_in_transaction_mode_is_refused(v1: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    with steps.Runner(rollouts.url_of(v1)) as runner:
+    with rollout.Runner(rollouts.url_of(v1)) as runner:
         backends = iter(range(10))
         one = runner.one
         monkeypatch.setattr(

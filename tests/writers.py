@@ -9,8 +9,7 @@ from typing import Any
 
 import psycopg
 from helpers import schema
-from workbook import Database
-from workbook.rollout import steps
+from workbook import Database, rollout
 
 TABLES = ("profiles", "scenarios", "sessions", "messages", "logs")
 
@@ -240,8 +239,8 @@ def silent(_: object) -> None:
 
 
 @contextmanager
-def running(of: Database) -> Iterator[steps.Runner]:
-    with steps.Runner(as_owner(of)) as runner, runner.alone():
+def running(of: Database) -> Iterator[rollout.Runner]:
+    with rollout.Runner(as_owner(of)) as runner, runner.alone():
         runner.connection.execute("set lock_timeout = '10s'")
         yield runner
 

@@ -13,6 +13,8 @@ from ..errors import WorkbookError
 from ..paths import BUILD
 from . import steps
 from .export import write_sql
+from .plan import obstacles, plan
+from .runner import Refused, Runner
 
 DONE, NOT_YET, FAILED = 0, 1, 2
 
@@ -36,12 +38,12 @@ def main(step: str | None) -> int:
     # From here on the embedded server is the scratch one, and never this database.
     del os.environ["DATABASE_URL"]
     try:
-        with steps.Runner(url.replace("postgresql+psycopg://", "postgresql://")) as runner:
+        with Runner(url.replace("postgresql+psycopg://", "postgresql://")) as runner:
             if step in READING:
                 return STEPS[step](runner)
             with runner.alone():
                 return STEPS[step](runner)
-    except steps.Refused as error:
+    except Refused as error:
         print(error, file=sys.stderr)
         return NOT_YET
     except WorkbookError as error:
@@ -62,17 +64,17 @@ def main(step: str | None) -> int:
         os.environ["DATABASE_URL"] = url
 
 
-def _plan(runner: steps.Runner) -> int:
-    print("\n".join(steps.plan(runner)))
-    return NOT_YET if steps.obstacles(runner) and runner.phase == "none" else DONE
+def _plan(runner: Runner) -> int:
+    print("\n".join(plan(runner)))
+    return NOT_YET if obstacles(runner) and runner.phase == "none" else DONE
 
 
-def _start(runner: steps.Runner) -> int:
+def _start(runner: Runner) -> int:
     steps.start(runner)
     return DONE
 
 
-def _copy(runner: steps.Runner) -> int:
+def _copy(runner: Runner) -> int:
     form = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} pages, {remaining} left, {postfix}"
     with tqdm(total=steps.pages_to_copy(runner), bar_format=form, unit="page", mininterval=0.5) as bar:
 
@@ -88,27 +90,27 @@ def _copy(runner: steps.Runner) -> int:
     return DONE
 
 
-def _switch(runner: steps.Runner) -> int:
+def _switch(runner: Runner) -> int:
     steps.switch(runner)
     return DONE
 
 
-def _back(runner: steps.Runner) -> int:
+def _back(runner: Runner) -> int:
     steps.back(runner)
     return DONE
 
 
-def _finish(runner: steps.Runner) -> int:
+def _finish(runner: Runner) -> int:
     steps.finish(runner, has_backup=os.environ.get("BACKUP") == "done", has_old_clients=os.environ.get("OLD_CLIENTS") != "none")
     return DONE
 
 
-def _abort(runner: steps.Runner) -> int:
+def _abort(runner: Runner) -> int:
     steps.abort(runner)
     return DONE
 
 
-def _status(runner: steps.Runner) -> int:
+def _status(runner: Runner) -> int:
     found = steps.status(runner)
     print(found)
     folder = BUILD / "rollout"
@@ -117,7 +119,7 @@ def _status(runner: steps.Runner) -> int:
     return DONE
 
 
-def _sql(runner: steps.Runner) -> int:
+def _sql(runner: Runner) -> int:
     to = os.environ.get("TO", "").strip()
     if not to:
         print("Say where the files go: make rollout STEP=sql TO=path/to/a/folder.", file=sys.stderr)
@@ -127,7 +129,7 @@ def _sql(runner: steps.Runner) -> int:
     return DONE
 
 
-STEPS: dict[str, Callable[[steps.Runner], int]] = {
+STEPS: dict[str, Callable[[Runner], int]] = {
     "plan": _plan,
     "start": _start,
     "copy": _copy,

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from ..errors import WorkbookError
 from .build import definition
-from .steps import GHOSTS, Refused, Runner, expand_script, obstacles
+from .expand import GHOSTS, expand_script
+from .plan import obstacles
+from .runner import Refused, Runner
 
 _HEAD = """-- {title}
 -- Run as the owner of the schema, over a direct connection: psql -X -v ON_ERROR_STOP=1 "$DATABASE_URL" -f {name}

@@ -23,6 +23,7 @@ from ..measure import rows
 from ..paths import DATA
 from ..server import EmbeddedServer
 from . import steps
+from .runner import Runner
 
 BENCHMARK = "15_rollout"
 TIMELINES = DATA / "benchmarks" / "15_timeline.csv"
@@ -60,9 +61,9 @@ def owner_url(database: Database) -> str:
 
 
 @contextmanager
-def runner(database: Database) -> Iterator[steps.Runner]:
+def runner(database: Database) -> Iterator[Runner]:
     """Be the one runner of a clone."""
-    with steps.Runner(owner_url(database)) as found, found.alone():
+    with Runner(owner_url(database)) as found, found.alone():
         yield found
 
 

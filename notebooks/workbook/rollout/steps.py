@@ -1,37 +1,19 @@
-"""The rollout's steps, each of which can be run again: plan, start, copy, switch, back, finish, abort and status."""
+"""The rollout's steps, each of which can be run again: start, copy, switch, back, finish, abort and status."""
 
-import math
-import random
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
-from .. import fixes
-from ..errors import WorkbookError
-from ..paths import SQL
-from .build import (
-    MOVED_FUNCTION,
-    Definition,
-    default_privileges,
-    definition,
-    policies_that_ask,
-    published,
-    repair_rows,
-    usual_default_privileges,
-)
-from .hints import statements_that_help
+from .build import definition
+from .expand import GHOSTS, expand_script, of_team
+from .plan import Obstacle, obstacles
 from .repairs import TABLES
+from .runner import PATIENCE_SECONDS, Refused, Runner, is_v1, sql_file
 
-COPIED_PER_MINUTE = 150 * 2**20
-"""Bytes of v1, indexes included, that a rehearsal copied in a minute beside its traffic, rounded down; only `plan` goes by it."""
 BATCH_SECONDS = 0.05
 """How long one batch of rows should take."""
 FIRST_PAGES = 4
@@ -40,28 +22,8 @@ PAUSE = 1 / 3
 """How long the pause after a batch is, as a part of it; longer where commits wait for the disk."""
 NOTES_EVERY_SECONDS = 0.5
 """How long notes may wait while rows are copied."""
-LOCK_PATIENCE_SECONDS = 10
-"""How long a runner waits for another one to be gone: the server may still end the last statement of one that was killed."""
-PATIENCE_SECONDS = 120
-"""How long a step goes on asking for a lock, a moment at a time, before it gives up."""
-GHOSTS = ("profiles", "scenarios", "sessions", "messages", "messages_archive", "message_chunks", "logs", "event_types")
 
 Say = Callable[[str], None]
-
-
-class Refused(WorkbookError):
-    """A step that does not come now, or not yet: nothing was changed, and the message says what helps."""
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Something that stops a rollout, and the statement that helps."""
-
-    what: str
-    help: str
-
-    def __str__(self) -> str:
-        return f"{self.what}. {self.help}"
 
 
 @dataclass
@@ -97,240 +59,6 @@ class Status:
         return "\n".join(lines)
 
 
-# --- The runner ---------------------------------------------------------------------------------------------------
-
-
-class Runner:
-    """The one process that carries a rollout on, by a connection that holds an advisory lock."""
-
-    def __init__(self, url: str) -> None:
-        """Connect as whoever owns v1's tables.
-
-        Args:
-            url: a libpq URL of a plain login that owns the schema, or may become its owner.
-
-        Raises:
-            WorkbookError: there is no such database, no v1 or v2 in it, or the login may not act as the owner.
-        """
-        self.url = url
-        try:
-            # A pooler would lose prepared statements too.
-            self.connection = psycopg.connect(url, autocommit=True, prepare_threshold=None, application_name="workbook rollout")
-        except psycopg.OperationalError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-            raise WorkbookError(f"The database cannot be reached ({reason}); check DATABASE_URL.") from None
-        self._become_owner()
-
-    def close(self) -> None:
-        """Let go of the database and of the lock."""
-        self.connection.close()
-
-    def __enter__(self) -> "Runner":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def one(self, statement: str, *values: object) -> Any:
-        """Send a statement and return the one value of its one row."""
-        row = self.connection.execute(statement, values or None).fetchone()
-        return row[0] if row else None
-
-    def _become_owner(self) -> None:
-        if self.connection.info.server_version < 150000:
-            raise WorkbookError("The rollout needs PostgreSQL 15 or newer; upgrade the server first.")
-        owner = self.one("select pg_get_userbyid(relowner) from pg_class where oid = to_regclass('public.messages')")
-        if owner is None:
-            raise WorkbookError("There is no table public.messages here; give the URL of the database that has v1.")
-        try:
-            self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner)))
-        except psycopg.Error:
-            raise WorkbookError(
-                f"The tables belong to {owner}, and the login may not act as that role; log in as {owner}."
-            ) from None
-        for setting in ("statement_timeout = 0", "row_security = off", "timezone = 'UTC'", "search_path = ''", "lock_timeout = 0",
-                        "idle_in_transaction_session_timeout = 0", "vacuum_cost_delay = '2ms'",
-                        "client_min_messages = error", "datestyle = 'ISO'",
-                        "intervalstyle = 'postgres'", "bytea_output = 'hex'", "standard_conforming_strings = on",
-                        "client_encoding = 'UTF8'", "default_transaction_isolation = 'read committed'",
-                        "default_transaction_read_only = off", "default_transaction_deferrable = off",
-                        "check_function_bodies = on"):  # fmt: skip
-            self.connection.execute(f"set {setting}")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the rollout's advisory lock.
-
-        Raises:
-            WorkbookError: another runner holds it, or a pooler gives each transaction another connection.
-        """
-        # The server may still be busy with the last statement of a runner that was killed.
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while not self.one("select pg_try_advisory_lock(hashtextextended('workbook rollout', 0))"):
-            if time.monotonic() > deadline:
-                raise Refused("Another runner is at work on this database; wait until it has ended.")
-            time.sleep(0.2)
-        backends = {self.one("select pg_backend_pid()") for _ in range(5)}
-        held = self.one("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted")
-        if len(backends) > 1 or not held:
-            raise WorkbookError(
-                "DATABASE_URL goes through a pooler in transaction mode, which keeps no lock between two statements; "
-                "take the direct connection, or the pooler's session mode."
-            )
-        try:
-            yield
-        finally:
-            if not self.connection.closed:
-                self.connection.execute("select pg_advisory_unlock(hashtextextended('workbook rollout', 0))")
-
-    @property
-    def phase(self) -> str:
-        """Where the rollout is: none, starting, started, linked or switched."""
-        if self.one("select to_regclass('rollout.state')") is None:
-            return "none"
-        return str(self.one("select phase from rollout.state"))
-
-    def patiently(self, act: Callable[[], None], what: str) -> int:
-        """Do something that needs a lock of clients' tables, a moment at a time, until it is done.
-
-        Returns:
-            How many times it had to be tried.
-
-        Raises:
-            WorkbookError: somebody holds what it needs for all of the time.
-        """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                act()
-                return attempt
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):
-                if time.monotonic() > deadline:
-                    raise Refused(
-                        f"{what} did not get its locks within {PATIENCE_SECONDS} s; look in pg_stat_activity for a transaction "
-                        "that stays open, and run the step again."
-                    ) from None
-                # Longer each time, and never in step with anybody else.
-                time.sleep(random.uniform(0.05, min(0.1 * attempt, 1.5)))
-
-    def run(self, statement: str, *values: object) -> None:
-        """Run statements in one transaction."""
-        with self.connection.transaction():
-            self.connection.execute(statement, values or None)
-
-
-# --- Plan ---------------------------------------------------------------------------------------------------------
-
-
-def plan(runner: Runner) -> list[str]:
-    """Say what is there, what the rollout will do, and what stops it; nothing is changed.
-
-    Returns:
-        Lines of text; what stops it comes last.
-    """
-    lines = [f"The rollout is {runner.phase}."] if runner.phase != "none" else []
-    version = runner.one("show server_version")
-    lines.append(f"PostgreSQL {version.split()[0]}, schema owner {runner.one('select current_user')}.")
-    total = 0
-    for table in TABLES:
-        if runner.one("select to_regclass(%s)", f"public.{table}") is None:
-            continue
-        rows, size = runner.connection.execute(
-            "select greatest(reltuples, 0)::bigint, pg_total_relation_size(oid) from pg_class where oid = %s::regclass",
-            [f"public.{table}"],
-        ).fetchone() or (0, 0)
-        total += size
-        lines.append(f"  {table:10} about {rows:>12,} rows, {size / 2**20:>10,.0f} MB")
-    lines += [
-        f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not "
-        "tell an owner how much is free: look at the platform's disk page.",
-        f"The copy takes about {_minutes(total)}, at three quarters of what one core can do.",
-        "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the "
-        "API expose it first.",
-        "copy    fills v2 batch by batch. Clients go on.",
-        "switch  takes v2's tables into public in one short transaction. New clients may come.",
-        "back    until finish: v1 again, with what v2 has written.",
-        "finish  drops v1's tables. Take a backup before.",
-    ]
-    stops = obstacles(runner)
-    if stops:
-        lines += ["", "What stops it:", *(f"  {obstacle}" for obstacle in stops)]
-    else:
-        lines += ["", "Nothing stops it."]
-    return lines
-
-
-def _minutes(size: int) -> str:
-    """Say how long so many bytes of v1 take, as the published rehearsals did."""
-    minutes = math.ceil(size / COPIED_PER_MINUTE)
-    return f"{minutes:,} minutes" if minutes > 1 else "a minute"
-
-
-_IS_V1 = """
-select exists (
-    select from pg_attribute where attrelid = to_regclass('public.messages') and attname = 'timestamp' and not attisdropped
-)
-"""
-
-
-def obstacles(runner: Runner) -> list[Obstacle]:
-    """Return what stops a start here, each with what helps."""
-    if runner.phase == "none" and not runner.one(_IS_V1):
-        return [Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")]
-    found = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
-    if runner.phase == "none" and not found:
-        if runner.one("select to_regclass('private.repairs') is not null"):
-            found.append(
-                Obstacle("some fixes are applied already", "Apply the others one by one: the rollout takes v1 as it was")
-            )
-        else:
-            try:
-                wanted = definition(runner.connection)
-                carried = {policy for policy, _ in wanted.policies}
-                found += [
-                    Obstacle(
-                        f"{policy} asks one of v1's tables, and stands where the rollout does not look",
-                        f"Run this first, and make it again after the switch: {policy.replace('the policy', 'drop policy', 1)};",
-                    )
-                    for policy, _ in policies_that_ask(runner.connection)
-                    if policy not in carried
-                ]
-            except WorkbookError as error:
-                found.append(_as_obstacle(runner, error))
-    return found
-
-
-def _as_obstacle(runner: Runner, error: WorkbookError) -> Obstacle:
-    """Return what a fix stops at as an obstacle: the fix's own hint where that is a statement, or one for what it names."""
-    fix_error = error.__cause__
-    reason = fix_error.__cause__ if fix_error else None
-    if not isinstance(reason, psycopg.Error) or not reason.diag.message_primary:
-        return Obstacle(str(error).removesuffix("."), "See to it, and plan again.")
-    what, hint = reason.diag.message_primary, reason.diag.message_hint
-    if hint and re.search(r": \w.*;", hint):
-        return Obstacle(what, hint)
-    statements = statements_that_help(what)
-    if changed := re.match(r"you have changed the foreign key ([^,]+),", what):
-        table = runner.one(
-            "select min(conrelid::regclass::text) from pg_constraint where quote_ident(conname) = quote_ident(%s) "
-            "and connamespace = 'public'::regnamespace",
-            changed[1],
-        )
-        was = re.search(r"FOREIGN KEY .*", hint or "")
-        if table and was:
-            definition_was = was[0].removesuffix(".")
-            return Obstacle(
-                what,
-                f"Run this first: alter table {table} drop constraint {changed[1]}, "
-                f"add constraint {changed[1]} {definition_was};",
-            )
-    if statements:
-        return Obstacle(what, f"Run this first, and make it again after the switch: {' '.join(statements)}")
-    return Obstacle(what, hint or "See to it, and plan again.")
-
-
 # --- Start --------------------------------------------------------------------------------------------------------
 
 
@@ -354,291 +82,6 @@ def start(runner: Runner, say: Say = print) -> None:
         runner.patiently(lambda: runner.run("select rollout.watch(%s)", table), "Watching " + table)  # noqa: B023
     runner.run("select rollout.begin_copy()")
     say("Every change of v1 is noted from here on. Next: copy.")
-
-
-def expand_script(runner: Runner, wanted: Definition) -> str:
-    """Return what makes v2 beside v1 in this database, as SQL for one transaction."""
-    before = _what_was_there(runner, wanted)
-    steps = {**wanted.steps, **_steps_of(runner, wanted, before)}
-    parts = [
-        # What the rollout makes is granted as its own statements say, and to nobody else.
-        *(f"{statement};" for statement in usual_default_privileges("public", "private")),
-        fixes.find(6).body,
-        "set local lock_timeout = 0;",
-        sql_file("engine.sql"),
-        wanted.before_copy,
-        # The dump has set what it needs for itself.
-        "set search_path = ''; set row_security = off; set check_function_bodies = on; set client_min_messages = warning;",
-        wanted.rows,
-        sql_file("switch.sql"),
-        sql_file("procedures.sql"),
-        _PARTITION_FUNCTIONS,
-        *(
-            "insert into rollout.repair_statements (place, issue, table_name, setup, batch, hidden, stored) "
-            f"values ({_literals(runner, *row)});"
-            for row in repair_rows()
-        ),
-        *(
-            f"insert into rollout.statements (step, place, statement) values ({_literals(runner, step, place, text)});"
-            for step, texts in steps.items()
-            for place, text in enumerate(texts, 1)
-        ),
-        "insert into rollout.state (phase, week_reset_date, catalog, before) "
-        f"values ('starting', private.next_week_reset(now()), '', {_literals(runner, Jsonb(before))});",
-        *_triggers_on_ghosts(),
-        "select rollout.set_triggers('rollout_new', false);",
-        sql_file("compat_over_v1.sql"),
-        sql_file("compat_over_v2.sql"),
-        # Before the switch nobody may write v2's tables through it.
-        f"revoke all on schema rollout_compat from {_CLIENTS};",
-        *(f"{statement};" for statement in default_privileges(runner.connection, "public", "private")),
-    ]
-    return "\n\n".join(parts)
-
-
-_CLIENTS = "anon, authenticated, service_role"
-
-# v2's own functions make partitions of logs before the switch as well, with the ghost's name in their text.
-_PARTITION_FUNCTIONS = """
-do $do$
-declare
-    made text;
-begin
-    foreach made in array array['log_partitions()', 'create_log_partition(timestamptz, boolean)'] loop
-        execute replace(
-            replace(
-                replace(
-                    pg_get_functiondef(('private.' || made)::regprocedure), 'private.log_partitions', 'rollout.log_partitions'
-                ),
-                'public.', 'rollout_new.'
-            ),
-            'FUNCTION private.', 'FUNCTION rollout.'
-        );
-        execute format('revoke all on function rollout.%s from public', made);
-    end loop;
-end;
-$do$;
-"""
-
-
-def _literals(runner: Runner, *values: object) -> str:
-    return sql.SQL(", ").join(map(sql.Literal, values)).as_string(runner.connection)
-
-
-def _triggers_on_ghosts() -> list[str]:
-    """Return the triggers that note v2's changes, for a way back, and carry erasures over; they are off until the switch."""
-    made = []
-    for table in GHOSTS:
-        # An archived message is a message.
-        noted = "messages" if table == "messages_archive" else table
-        made.append(
-            f"create trigger rollout_note after insert or update or delete on rollout_new.{table} "
-            f"for each row execute function rollout.note('{noted}');"
-        )
-        if table != "messages_archive":
-            made.append(
-                f"create trigger rollout_note_truncate after truncate on rollout_new.{table} "
-                f"for each statement execute function rollout.note('{noted}');"
-            )
-    return [
-        *made,
-        "create trigger rollout_forget after update of deleted_at on rollout_new.profiles "
-        "for each row when (new.deleted_at is not null) execute function rollout.forget('profiles');",
-        "create trigger rollout_forget after update on rollout_new.logs for each row execute function rollout.forget('logs');",
-    ]
-
-
-def sql_file(name: str) -> str:
-    """Return one of the rollout's SQL files."""
-    return (SQL / "rollout" / name).read_text()
-
-
-_KINDS_OF_EVENTS = """
-select coalesce(jsonb_agg(distinct kind[1]), '[]')
-from pg_constraint
-cross join lateral regexp_matches(pg_get_constraintdef(oid), '''([^'']+)''::text', 'g') as kind
-where conrelid = 'public.logs'::regclass and contype = 'c'
-    and pg_get_constraintdef(oid) ~ '^CHECK \\(\\(event_type = ANY'
-"""
-
-
-def _what_was_there(runner: Runner, wanted: Definition) -> dict[str, Any]:
-    def is_there(name: str) -> bool:
-        return bool(runner.one("select to_regnamespace(%s) is not null", name))
-
-    return {
-        "of_team": _of_team(runner, wanted.v1_objects),
-        "v1_objects": list(wanted.v1_objects),
-        "v2_objects": list(wanted.v2_objects),
-        "private_objects": list(wanted.private_objects),
-        "unusual_triggers": list(wanted.unusual_triggers),
-        "event_types": runner.one(_KINDS_OF_EVENTS),
-        "schemas": [name for name in ("private", "extensions", "supabase_migrations") if is_there(name)],
-        "extensions": [name for (name,) in runner.connection.execute("select extname from pg_extension order by 1")],
-    }
-
-
-def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the statements of the steps that depend on this database: what is put back, and what a team's own objects need."""
-    one = runner.one
-    moved = f"public.{MOVED_FUNCTION}"
-    users = [text for text in wanted.steps["users"] if text.startswith("CREATE TRIGGER")]
-    back_users = [f"drop function {text.rsplit('EXECUTE FUNCTION ', 1)[1]} cascade" for text in users]
-    roles = "public, anon, authenticated, service_role"
-    back_users += [
-        f"alter function private.{MOVED_FUNCTION} set schema public",
-        one("select pg_get_functiondef(%s::regprocedure)", moved),
-        f"revoke all on function {moved} from {roles}",
-        *(revoke for (revoke,) in runner.connection.execute(
-            "select distinct format('revoke all on function %%s from %%s', proc.oid::regprocedure, grantee::regrole) "
-            "from pg_proc as proc cross join lateral aclexplode(proacl) "
-            "where proc.oid = %s::regprocedure and grantee not in (0, proowner)", [moved])),
-        *(grant for (grant,) in runner.connection.execute(
-            "select format('grant execute on function %%s to %%s', proc.oid::regprocedure, "
-            "case grantee when 0 then 'public' else grantee::regrole::text end) "
-            "from pg_proc as proc cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) "
-            "where proc.oid = %s::regprocedure", [moved])),
-        f"comment on function {moved} is {_quoted(one('select obj_description(%s::regprocedure)', moved))}",
-    ]  # fmt: skip
-    team, team_back = _triggers_of_team(runner, wanted.v1_objects, dict(wanted.functions))
-    team += [statement for _, statement in wanted.policies]
-    team_back += [statement for _, statement in policies_that_ask(runner.connection)]
-    published, published_back = _publications(runner, wanted)
-    history, history_back = _history(runner, before)
-    return {
-        "switch": [
-            *wanted.steps["switch"],
-            *history,
-            *team,
-            *published,
-            f"grant usage on schema rollout_compat to {_CLIENTS}",
-        ],
-        "back_users": back_users,
-        "back": [
-            *usual_default_privileges("public"),
-            *history_back,
-            *team_back,
-            *published_back,
-            *_unusual_triggers(runner),
-            sql_file("compat_over_v1.sql"),
-            *default_privileges(runner.connection, "public"),
-        ],
-    }
-
-
-def _quoted(text: str | None) -> str:
-    return "null" if text is None else "'" + text.replace("'", "''") + "'"
-
-
-def _of_team(runner: Runner, v1_objects: Iterable[str]) -> list[str]:
-    """Return what a team has hung on v1 from elsewhere and the switch takes along, as it is now."""
-    return [
-        *_triggers_of_team(runner, v1_objects, {})[1],
-        *(statement for _, statement in policies_that_ask(runner.connection)),
-        *(f"{name} {says}" for name, _, says in published(runner.connection, set(TABLES))),
-    ]
-
-
-def _refuse_what_is_new(runner: Runner) -> None:
-    """Stop the switch where a team has hung on v1 what was not there at the start: it would be lost.
-
-    Raises:
-        WorkbookError: there is something.
-    """
-    stops = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
-    if stops:
-        raise Refused(f"The switch is refused: {' '.join(map(str, stops)).removesuffix('.')}.")
-    before = runner.one("select before from rollout.state")
-    if _of_team(runner, before["v1_objects"]) != before["of_team"]:
-        raise Refused(
-            "The switch is refused: a trigger, a policy or a publication of your own that depends on v1 has changed since the "
-            "start; take that back, or abort and start again."
-        )
-
-
-def _triggers_of_team(runner: Runner, v1_objects: Iterable[str], names: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Return how triggers of a team's own tables go on calling functions of v1, which the rollout puts aside, and go back.
-
-    Args:
-        runner: whoever holds the lock.
-        v1_objects: what of v1 goes to rollout_old.
-        names: what v1's functions are called in v2.
-    """
-    gone = {object.split(" ", 1)[1].split("(")[0] for object in v1_objects if object.startswith("function ")}
-    there: list[str] = []
-    back: list[str] = []
-    for text, trigger, table, function, state in runner.connection.execute(
-        "select pg_get_triggerdef(pg_trigger.oid), quote_ident(tgname), tgrelid::regclass::text, "
-        "format('%%I.%%I', nspname, proname), "
-        "case tgenabled when 'D' then 'disable' when 'A' then 'enable always' when 'R' then 'enable replica' end "
-        "from pg_trigger join pg_proc on pg_proc.oid = tgfoid join pg_namespace on pg_namespace.oid = pronamespace "
-        "where nspname = 'public' and not tgisinternal and tgparentid = 0 and tgrelid <> 'auth.users'::regclass "
-        "and tgrelid not in "
-        "(select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) order by 3, 2",
-        [list(TABLES)],
-    ).fetchall():
-        if function in gone:
-            for statements, called in ((there, names.get(function, function)), (back, function)):
-                again = text.replace(f"EXECUTE FUNCTION {function}(", f"EXECUTE FUNCTION {called}(")
-                if text.startswith("CREATE CONSTRAINT TRIGGER"):
-                    statements.append(f"drop trigger {trigger} on {table}")
-                statements.append(again.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1))
-                if state:
-                    statements.append(f"alter table {table} {state} trigger {trigger}")
-    return there, back
-
-
-def _unusual_triggers(runner: Runner) -> list[str]:
-    """Return the statements that make v1's triggers off, or always on, as they are now."""
-    found = runner.connection.execute(
-        "select format('alter table public.%%I %%s trigger %%I', relname, case tgenabled when 'D' then 'disable' "
-        "when 'A' then 'enable always' when 'R' then 'enable replica' end, tgname) "
-        "from pg_trigger join pg_class on pg_class.oid = tgrelid "
-        "where tgrelid in (select to_regclass('public.' || ours) from unnest(%s::text[]) as ours) "
-        "and not tgisinternal and tgenabled <> 'O' order by 1",
-        [list(TABLES)],
-    )
-    return [statement for (statement,) in found]
-
-
-def _publications(runner: Runner, wanted: Definition) -> tuple[list[str], list[str]]:
-    """Return how the publications that name one of v1's tables go on with v2's, each with its columns and its condition."""
-    there = published(runner.connection, set(TABLES))
-
-    def moved(old: Iterable[tuple[str, str, str]], schema: str, new: Iterable[tuple[str, str, str]]) -> list[str]:
-        return [f"alter publication {name} drop table {schema}.{table}" for name, table, _ in old] + [
-            f"alter publication {name} add table {says}" for name, _, says in new
-        ]
-
-    return moved(there, "rollout_old", wanted.published), moved(wanted.published, "rollout_new", there)
-
-
-def _history(runner: Runner, before: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Return how the fixes are recorded as applied, and how that is taken back."""
-    versions = [(f"{fix.number:02}", fix.name[3:]) for fix in fixes.all_fixes()]
-    recorded = [
-        f"insert into supabase_migrations.schema_migrations (version, name) values ('{version}', '{name}') on conflict do nothing"
-        for version, name in versions
-    ]
-    if "supabase_migrations" in before["schemas"]:
-        history = "supabase_migrations.schema_migrations"
-        if runner.one("select to_regclass(%s) is null", history):
-            return recorded, [f"drop table {history}"]
-        listed = ", ".join(f"'{version}'" for version, _ in versions)
-        said = runner.connection.execute(
-            "select case when attnum is null then format('table %%s', %s::text) "
-            "else format('column %%s.%%I', %s::text, attname) end, "
-            "description from (select null::name, null::int2 union all select attname, attnum from pg_attribute "
-            "where attrelid = %s::regclass and attname in ('version', 'statements', 'name')) as part (attname, attnum) "
-            "left join pg_description on objoid = %s::regclass and classoid = 'pg_class'::regclass "
-            "and objsubid = coalesce(attnum, 0)",
-            [history] * 4,
-        ).fetchall()
-        return recorded, [
-            f"delete from {history} where version in ({listed})",
-            *(f"comment on {what} is {_quoted(text)}" for what, text in said),
-        ]
-    return recorded, ["drop schema supabase_migrations cascade"]
 
 
 # --- Copy ---------------------------------------------------------------------------------------------------------
@@ -677,6 +120,8 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
             noted_at = time.monotonic()
             commit_ms = took_ms
             pace.longest_commit_ms = max(pace.longest_commit_ms, commit_ms)
+            # A new week, or TRUNCATE, has a table copied again.
+            is_copied = not runner.one("select exists (select from rollout.progress where not is_copied)")
         pace.longest_batch_ms = max(pace.longest_batch_ms, 1000 * elapsed)
         pace.noted += row["applied"]
         if row["of_table"]:
@@ -800,6 +245,23 @@ def switch(runner: Runner, say: Say = print) -> float:
     return took
 
 
+def _refuse_what_is_new(runner: Runner) -> None:
+    """Stop the switch where a team has hung on v1 what was not there at the start: it would be lost.
+
+    Raises:
+        WorkbookError: there is something.
+    """
+    stops = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
+    if stops:
+        raise Refused(f"The switch is refused: {' '.join(map(str, stops)).removesuffix('.')}.")
+    before = runner.one("select before from rollout.state")
+    if of_team(runner, before["v1_objects"]) != before["of_team"]:
+        raise Refused(
+            "The switch is refused: a trigger, a policy or a publication of your own that depends on v1 has changed since the "
+            "start; take that back, or abort and start again."
+        )
+
+
 def _set_timeouts(runner: Runner) -> None:
     runner.connection.execute("set local statement_timeout = '2s'")
     if runner.connection.info.server_version >= 170000:
@@ -910,7 +372,7 @@ def finish(runner: Runner, say: Say = print, *, has_backup: bool, has_old_client
     Raises:
         WorkbookError: there is no backup, or the switch has not been.
     """
-    if runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null") and not runner.one(_IS_V1):
+    if runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null") and not is_v1(runner):
         if not has_old_clients:
             runner.patiently(
                 lambda: runner.run("set local lock_timeout = '30ms'; drop schema compat_v1 cascade"), "Dropping compat_v1"
