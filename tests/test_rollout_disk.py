@@ -27,7 +27,8 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     own = EmbeddedServer.of_checkout()
     folder = Path("/var/tmp") / tmp_path_factory.mktemp("small").name
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_MB}m", "tmpfs", folder], capture_output=True, check=False)
+    size = f"size={SMALL_MB}m"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, check=False)
     if mounted.returncode:
         folder.rmdir()
         pytest.skip("no file system may be mounted here")

@@ -1,5 +1,6 @@
 """What a team has added to v1 goes through the rollout as it goes through the fixes, or the plan names it and what helps."""
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -31,10 +32,11 @@ QUICK = {
     "07-index_on_what_is_renamed",
     "05-grant_of_the_column",
     "13-default_of_role",
-    "22-trigger_that_counts",
     "40-foreign_key_to_sessions",
     "40-foreign_key_that_restricts",
 }
+EVERY = int(os.environ.get("ROLLOUT_ADDITIONS_EVERY", "8"))
+"""Every how many of the others are asked: all of them, with 1, take half an hour."""
 ROUNDS = 4
 """How many times a plan may name something more: a fix stops at the first thing that it meets."""
 
@@ -54,7 +56,11 @@ def clear_the_way(database: Database, actor: Actor) -> None:
 
 @pytest.mark.parametrize(
     "addition",
-    [pytest.param(addition, id=addition.id, marks=[] if addition.id in QUICK else [pytest.mark.slow]) for addition in FROM_V1],
+    [
+        pytest.param(addition, id=addition.id, marks=[] if addition.id in QUICK else [pytest.mark.slow])
+        for place, addition in enumerate(FROM_V1)
+        if addition.id in QUICK or place % EVERY == 0
+    ],
 )
 def test_goes_the_way_of_the_fixes_or_is_named(addition: Addition) -> None:
     with database_at("v1") as database:

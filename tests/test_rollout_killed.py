@@ -175,7 +175,7 @@ def own(lasting_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ROLLOUT_SERVER_SEEDS", "1"))))
 @pytest.mark.parametrize("way", WAYS)
 def test_the_server_is_killed(own: EmbeddedServer, way: tuple[str, ...], seed: int) -> None:
     live = OwnDatabase(own, f"live_{way[-1]}_{len(way)}_{seed}", "spread")
