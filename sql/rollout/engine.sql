@@ -163,7 +163,12 @@ begin
     create temporary table repairs (like private.repairs including defaults including indexes) on commit delete rows;
     create temporary table addresses_to_forget (like private.addresses_to_forget including all) on commit delete rows;
     foreach our in array array['scenarios', 'sessions', 'profiles', 'messages', 'logs'] loop
-        execute format('create temporary table %I (like public.%1$I including defaults including generated) on commit delete rows', our);
+        execute format(
+            -- With room for the second version of each row on its page.
+            'create temporary table %I (like public.%1$I including defaults including generated) with (fillfactor = 40) '
+            'on commit delete rows',
+            our
+        );
         execute format('alter table pg_temp.%I add primary key (id)', our);
     end loop;
     create trigger updated_at before update on pg_temp.sessions

@@ -9,7 +9,7 @@ create table rollout.statements (
 );
 comment on table rollout.statements is
 'What a step runs beside moving tables, taken from a database that had v1 and all fixes: foreign keys, triggers on auth.users, grants.';
-comment on column rollout.statements.step is 'link, users, switch, or back.';
+comment on column rollout.statements.step is 'link, before_switch (what needs no lock of clients'' tables), users, switch, back_users or back.';
 
 create function rollout.run_statements(of_step text) returns void
 language plpgsql
@@ -312,6 +312,7 @@ begin
     perform set_config('lock_timeout', '3s', true);
     lock table rollout_new.logs, rollout_new.messages, rollout_new.sessions, rollout_new.profiles, rollout_new.scenarios
         in access exclusive mode;
+    perform rollout.run_statements('before_switch');
     perform set_config('lock_timeout', '30ms', true);
     -- A sign-up goes from auth.users to profiles, so it comes first.
     alter function public.create_profile_for_new_user() set schema private;

@@ -60,7 +60,8 @@ def definition(target: psycopg.Connection) -> Definition:
     Raises:
         WorkbookError: the embedded server is of another major version, v1 cannot be restored in it, or a fix stops.
     """
-    embedded = server.EmbeddedServer.of_checkout()
+    # A plain one: what is worked out on it is thrown away.
+    embedded = replace(server.EmbeddedServer.of_checkout(), clock=None, durable=False)
     major = str(target.info.server_version // 10000)
     if embedded.major != major:
         raise WorkbookError(

@@ -168,9 +168,8 @@ def _steps_of(runner: Runner, wanted: Definition, before: dict[str, Any]) -> dic
     published, published_back = _publications(runner, wanted)
     history, history_back = _history(runner, before)
     return {
+        "before_switch": [*wanted.steps["switch"], *history],
         "switch": [
-            *wanted.steps["switch"],
-            *history,
             *team,
             *published,
             f"grant usage on schema rollout_compat to {_CLIENTS}",
@@ -261,10 +260,8 @@ def _publications(runner: Runner, wanted: Definition) -> tuple[list[str], list[s
 def _history(runner: Runner, before: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return how the fixes are recorded as applied, and how that is taken back."""
     versions = [(f"{fix.number:02}", fix.name[3:]) for fix in fixes.all_fixes()]
-    recorded = [
-        f"insert into supabase_migrations.schema_migrations (version, name) values ('{version}', '{name}') on conflict do nothing"
-        for version, name in versions
-    ]
+    listed = ", ".join(f"('{version}', '{name}')" for version, name in versions)
+    recorded = [f"insert into supabase_migrations.schema_migrations (version, name) values {listed} on conflict do nothing"]
     if "supabase_migrations" in before["schemas"]:
         history = "supabase_migrations.schema_migrations"
         if runner.one("select to_regclass(%s) is null", history):

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from ..errors import WorkbookError
-from .build import definition
 from .expand import GHOSTS, expand_script
-from .plan import obstacles
+from .plan import look
 from .runner import Refused, Runner
 
 _HEAD = """-- {title}
@@ -38,8 +37,8 @@ def write_sql(runner: Runner, folder: Path) -> list[Path]:
     """
     if runner.phase != "none":
         raise Refused(f"The rollout is {runner.phase} already; the files are written before the start.")
-    stops = obstacles(runner)
-    if stops:
+    stops, wanted = look(runner)
+    if wanted is None:
         raise Refused(f"The rollout cannot start: {' '.join(map(str, stops)).removesuffix('.')}.")
     owner = runner.one("select quote_ident(current_user)")
     vacuum = "\n".join(f"vacuum (analyze) rollout_new.{table};" for table in GHOSTS)
@@ -47,7 +46,7 @@ def write_sql(runner: Runner, folder: Path) -> list[Path]:
         "1_start.sql": (
             "Start: makes v2 beside v1, and has every change of v1 noted",
             "Can be run again only after abort.sql.",
-            f"begin;\n{expand_script(runner, definition(runner.connection))}\ncommit;\ncall rollout.start_watching();\n",
+            f"begin;\n{expand_script(runner, wanted)}\ncommit;\ncall rollout.start_watching();\n",
         ),
         "2_copy.sql": (
             "Copy: fills v2 by batches, with pauses, and makes the foreign keys",

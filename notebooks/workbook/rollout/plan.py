@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from ..errors import WorkbookError
-from .build import definition, policies_that_ask
+from .build import Definition, definition, policies_that_ask
 from .hints import statements_that_help
 from .repairs import TABLES
 from .runner import Runner, is_v1, sql_file
@@ -49,7 +49,7 @@ def plan(runner: Runner) -> list[str]:
     lines += [
         f"It takes about {1.3 * total / 2**20:,.0f} MB more disk until finish, and as much write-ahead log. The server does not "
         "tell an owner how much is free: look at the platform's disk page.",
-        f"The copy takes about {_minutes(total)}, at three quarters of what one core can do.",
+        f"The copy takes about {_minutes(total)}, at two thirds of what one core can do.",
         "start   makes v2 beside v1, and notes from then on what changes. Old clients may move to the schema compat_v1: let the "
         "API expose it first.",
         "copy    fills v2 batch by batch. Clients go on.",
@@ -72,30 +72,37 @@ def _minutes(size: int) -> str:
 
 
 def obstacles(runner: Runner) -> list[Obstacle]:
-    """Return what stops a start here, each with what helps."""
+    """Return what stops a rollout here, each with what helps."""
+    return look(runner)[0]
+
+
+def look(runner: Runner) -> tuple[list[Obstacle], Definition | None]:
+    """Return what stops a rollout here, and v2's definition for this database, which is None where something does.
+
+    A rollout that has begun is looked at by the catalog only.
+    """
     if runner.phase == "none" and not is_v1(runner):
-        return [Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")]
+        return [Obstacle("messages has no column timestamp, so this is not v1", "Give the URL of the database that has v1")], None
     found = [Obstacle(what, help) for what, help in runner.connection.execute(sql_file("obstacles.sql"))]
-    if runner.phase == "none" and not found:
-        if runner.one("select to_regclass('private.repairs') is not null"):
-            found.append(
-                Obstacle("some fixes are applied already", "Apply the others one by one: the rollout takes v1 as it was")
-            )
-        else:
-            try:
-                wanted = definition(runner.connection)
-                carried = {policy for policy, _ in wanted.policies}
-                found += [
-                    Obstacle(
-                        f"{policy} asks one of v1's tables, and stands where the rollout does not look",
-                        f"Run this first, and make it again after the switch: {policy.replace('the policy', 'drop policy', 1)};",
-                    )
-                    for policy, _ in policies_that_ask(runner.connection)
-                    if policy not in carried
-                ]
-            except WorkbookError as error:
-                found.append(_as_obstacle(runner, error))
-    return found
+    if found or runner.phase != "none":
+        return found, None
+    if runner.one("select to_regclass('private.repairs') is not null"):
+        help = "Apply the others one by one: the rollout takes v1 as it was"
+        return [Obstacle("some fixes are applied already", help)], None
+    try:
+        wanted = definition(runner.connection)
+    except WorkbookError as error:
+        return [_as_obstacle(runner, error)], None
+    carried = {policy for policy, _ in wanted.policies}
+    found = [
+        Obstacle(
+            f"{policy} asks one of v1's tables, and stands where the rollout does not look",
+            f"Run this first, and make it again after the switch: {policy.replace('the policy', 'drop policy', 1)};",
+        )
+        for policy, _ in policies_that_ask(runner.connection)
+        if policy not in carried
+    ]
+    return found, None if found else wanted
 
 
 def _as_obstacle(runner: Runner, error: WorkbookError) -> Obstacle:

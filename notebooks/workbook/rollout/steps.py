@@ -8,17 +8,16 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from .build import definition
 from .expand import GHOSTS, expand_script, of_team
-from .plan import Obstacle, obstacles
+from .plan import Obstacle, look
 from .repairs import TABLES
 from .runner import PATIENCE_SECONDS, Refused, Runner, is_v1, sql_file
 
-BATCH_SECONDS = 0.05
+BATCH_SECONDS = 0.04
 """How long one batch of rows should take."""
 FIRST_PAGES = 4
 """Of each table; from there on batches become as long as they should be."""
-PAUSE = 1 / 3
+PAUSE = 1 / 2
 """How long the pause after a batch is, as a part of it; longer where commits wait for the disk."""
 NOTES_EVERY_SECONDS = 0.5
 """How long notes may wait while rows are copied."""
@@ -72,10 +71,9 @@ def start(runner: Runner, say: Say = print) -> None:
         say(f"The rollout is {runner.phase} already.")
         return
     if runner.phase == "none":
-        stops = obstacles(runner)
-        if stops:
+        stops, wanted = look(runner)
+        if wanted is None:
             raise Refused(f"The rollout cannot start: {' '.join(map(str, stops)).removesuffix('.')}.")
-        wanted = definition(runner.connection)
         runner.run(expand_script(runner, wanted))
         say("v2's tables are made in the schema rollout_new; no client sees them.")
     for table in ("users", *TABLES):
@@ -224,7 +222,7 @@ def switch(runner: Runner, say: Say = print) -> float:
 
     def attempt() -> None:
         nonlocal took
-        drain(runner, few=20)
+        drain(runner, few=3)
         _wait_for_vacuum(runner)
         _refuse_what_is_new(runner)
         began = time.perf_counter()
