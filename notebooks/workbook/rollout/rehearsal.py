@@ -165,7 +165,7 @@ def measure() -> None:
     """Measure the arms at the scale, and record figures and timelines."""
     size = rows(20_000, 2_000_000, 5_000_000)
     alone_s = rows(2, ALONE_S, ALONE_S)
-    arms = {"rollout": lambda database: rolled_out(database, alone_s=alone_s, v2_s=rows(2, 60, 60), goes_back=True)}
+    arms = {"rollout": lambda database: rolled_out(database, alone_s=alone_s, v2_s=rows(2, 30, 30), goes_back=True)}
     if size <= 2_000_000:
         arms["one by one"] = lambda database: one_by_one(database, alone_s=alone_s)
     found: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
