@@ -253,16 +253,15 @@ def phases(
     with rc_context(STYLE):
         figure = Figure(figsize=(9, 2.3 * len(arms) + 0.9))
         axes = figure.subplots(len(arms), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        end = max(moment for felt, _ in arms.values() for moment, _ in felt)
         for place, (ax, (arm, (felt, begins))) in enumerate(zip(axes, arms.items(), strict=True)):
             color = AFTER if place == len(arms) - 1 else BEFORE
             moments, values = zip(*felt, strict=True)
             ax.plot(moments, values, ".", markersize=3, color=color, alpha=0.6)
             ax.set_yscale("log")
             worst = max(felt, key=lambda dot: dot[1])
-            ax.annotate(
-                f"{_short(worst[1])} ms", worst, xytext=(6, 0), textcoords="offset points", ha="left", va="center", fontsize=10,
-                fontweight="bold",
-            )  # fmt: skip
+            said = f"{worst[1] / 1000:.0f} s" if worst[1] >= 10_000 else f"{worst[1]:.0f} ms"
+            ax.annotate(said, worst, xytext=(6, 0), textcoords="offset points", va="center", fontsize=10, fontweight="bold")
             for name in named[arm]:
                 ax.axvline(begins[name], color=LIMIT, linewidth=0.8)
                 ax.annotate(
@@ -271,7 +270,7 @@ def phases(
                 )  # fmt: skip
             ax.set_title(arm, fontsize=11, loc="left")
             ax.margins(y=0.25)
-            ax.set_xlim(left=0)
+            ax.set_xlim(0, 1.02 * end)
             ax.yaxis.set_major_formatter(lambda value, _: _short(value))
             ax.yaxis.set_minor_formatter(NullFormatter())
         axes[-1].set_xlabel("seconds")

@@ -61,7 +61,7 @@ def definition(target: psycopg.Connection) -> Definition:
         WorkbookError: the embedded server is of another major version, v1 cannot be restored in it, or a fix stops.
     """
     # A plain one: what is worked out on it is thrown away.
-    embedded = replace(server.EmbeddedServer.of_checkout(), clock=None, durable=False)
+    embedded = replace(server.EmbeddedServer.of_checkout(), durable=False)
     major = str(target.info.server_version // 10000)
     if embedded.major != major:
         raise WorkbookError(
