@@ -11,6 +11,7 @@ import workbook as wb
 from team import apply_all
 from workbook import Database, rollout, server
 from workbook.rollout import steps
+from workbook.rollout.build import definition
 from workbook.rollout.expand import expand_script
 from workbook.rollout.plan import Obstacle
 
@@ -150,7 +151,7 @@ def _started(runner: rollout.Runner) -> None:
 
 
 def _starting(runner: rollout.Runner) -> None:
-    wanted = steps.definition(runner.connection)
+    wanted = definition(runner.connection)
     runner.run(expand_script(runner, wanted))
 
 

@@ -1,6 +1,7 @@
 """The rollout: v1 to v2 beside its clients, and back. What it ends in is compared with what the fixes end in."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,13 @@ values ('e1000000-0000-4000-8000-000000000001', 'e0000000-0000-4000-8000-0000000
 insert into public.logs (id, level, event_type, created_at)
 values ('e3000000-0000-4000-8000-000000000001', 'info', 'user_logout', '2021-07-01 12:00+00');
 """
+
+# What the end does not show: fix 1 has repaired what 12 looks for, 36 makes one role of those that 14 exchanges, the partition of
+# a log decides nothing of its row, and the last statement of 42 clears up.
+UNSEEN = re.compile(r"12 |14 update|30 select|42 delete")
+PLACES = [
+    place for place, repair in enumerate(repairs(), 1) if repair.batch and not UNSEEN.match(f"{repair.issue} {repair.batch[0]}")
+]
 
 
 def quiet(_: str) -> None:
@@ -287,7 +295,7 @@ class TestRepairs:
                     assert any(issue == fix.number and text.startswith("update ") for issue, text in taken), statement
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("place", [place for place, repair in enumerate(repairs(), 1) if repair.batch])
+    @pytest.mark.parametrize("place", PLACES)
     def test_each_is_missed(self, place: int) -> None:
         database = clone("v1", "dirty")
         database.run(MORE_ROWS, ADMIN)

@@ -8,8 +8,8 @@ import pytest
 import rollouts
 from helpers import schema
 from team import apply_all
-from workbook import ADMIN, ANNA, Database, clone, rollout
-from workbook.rollout import steps
+from workbook import ADMIN, ANNA, Database, WorkbookError, clone, rollout
+from workbook.rollout import build, steps
 from workbook.rollout.build import _url_of
 
 ROLES = ("anon", "authenticated", "service_role", "authenticator", "public")
@@ -124,7 +124,7 @@ def test_login_that_is_no_member_is_told_in_a_sentence(v1: Database) -> None:
     v1.run("drop role if exists wb_stranger; create role wb_stranger login password 'x'", ADMIN)
     url = psycopg.conninfo.conninfo_to_dict(v1.url)
     try:
-        with pytest.raises(steps.WorkbookError, match=r"may not act as that role; log in as workbook_owner\.$"):
+        with pytest.raises(WorkbookError, match=r"may not act as that role; log in as workbook_owner\.$"):
             rollout.Runner(psycopg.conninfo.make_conninfo(**{**url, "user": "wb_stranger", "password": "x"}))
     finally:
         v1.run("drop role wb_stranger", ADMIN)
@@ -135,13 +135,13 @@ def test_password_with_special_characters_is_taken_and_not_shown(v1: Database, m
         "drop role if exists wb_login; create role wb_login login password 'p@ss:w/rd?#%&=''\" x' in role workbook_owner", ADMIN
     )
     seen: list[str] = []
-    run = steps.definition.__globals__["subprocess"].run
+    run = build.subprocess.run
 
     def spy(command: list[str], **options: object) -> object:
         seen.extend(map(str, command))
         return run(command, **options)
 
-    monkeypatch.setattr(steps.definition.__globals__["subprocess"], "run", spy)
+    monkeypatch.setattr(build.subprocess, "run", spy)
     url = psycopg.conninfo.conninfo_to_dict(v1.url)
     login = psycopg.conninfo.make_conninfo(**{**url, "user": "wb_login", "password": "p@ss:w/rd?#%&='\" x"})
     try:
@@ -159,7 +159,7 @@ def test_pooler_in_transaction_mode_is_refused(v1: Database, monkeypatch: pytest
         monkeypatch.setattr(
             runner, "one", lambda text, *values: next(backends) if "backend_pid()" in text[:30] else one(text, *values)
         )
-        with pytest.raises(steps.WorkbookError, match=r"pooler in transaction mode.*session mode\.$"), runner.alone():
+        with pytest.raises(WorkbookError, match=r"pooler in transaction mode.*session mode\.$"), runner.alone():
             pass
 
 

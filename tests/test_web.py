@@ -36,6 +36,7 @@ def test_report_has_a_page_for_each_notebook_and_each_fix(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in pages(folder)}
     assert names == {
         "index.html",
+        "deploy.html",
         *(f"{path.stem}.html" for path in report.notebooks()),
         *(f"fixes/{fix.name}.html" for fix in fixes.all_fixes()),
     }

@@ -475,7 +475,8 @@ begin
                 select relacl from pg_catalog.pg_class where pg_class.oid = 'rollout_kept.rows'::pg_catalog.regclass
             ) as made
             cross join lateral aclexplode(made.acl)
-            where grantee not in (0, current_user::pg_catalog.regrole)
+            where grantee <> 0
+                and grantee <> (select pg_roles.oid from pg_catalog.pg_roles where rolname = current_user)
         loop
             execute format('revoke all on schema rollout_kept from %s', opened.role);
             execute format('revoke all on rollout_kept.rows from %s', opened.role);

@@ -52,6 +52,9 @@ def main(step: str | None) -> int:
     except KeyboardInterrupt:
         print(f"Interrupted between two batches. What is done is kept: run {step} again to go on.", file=sys.stderr)
         return NOT_YET
+    except psycopg.errors.DiskFull:
+        print(f"The server's disk is full. Make room and run {step} again to go on, or abort before the switch.", file=sys.stderr)
+        return FAILED
     except psycopg.OperationalError as error:
         reason = (str(error).strip().splitlines() or ["the connection broke"])[0]
         print(f"The database went away ({reason}). What is committed is kept: run {step} again to go on.", file=sys.stderr)
