@@ -153,6 +153,21 @@ class TestBack:
         assert database.value("select count(*) from public.messages where session_id = :anna_done", ADMIN) == 0
 
 
+    def test_goes_on_where_it_was_cut_off(self) -> None:
+        database = clone("v1")
+        before = rehearsal.definition(database)
+        to_v2(database)
+        with rehearsal.runner(database) as run:
+            run.run("select rollout.prepare_back()")
+            run.run("select rollout.go_back()")
+            for step in (rollout.start, rollout.copy, rollout.switch):
+                with pytest.raises(rollout.Refused, match="what comes next is back"):
+                    step(run, quiet)
+            rollout.back(run, quiet)
+        database.run("drop schema rollout_kept cascade")
+        assert rehearsal.definition(database) == before
+
+
 class TestErasure:
     def test_reaches_v1s_tables_while_they_are_there(self) -> None:
         database = clone("v1")

@@ -22,11 +22,12 @@ create table rollout.state (
     before jsonb not null default '{}',
     constraint state_pkey primary key (only_row),
     constraint state_has_one_row check (only_row),
-    constraint state_phase_known check (phase in ('starting', 'started', 'linked', 'switched'))
+    constraint state_phase_known check (phase in ('starting', 'started', 'linked', 'switched', 'returned'))
 );
 comment on table rollout.state is 'Which step came last, and what was there before the first one.';
 comment on column rollout.state.phase is
-'starting: ghosts are being made. started: they are filled. linked: filled, with foreign keys. switched: clients use them.';
+'starting: ghosts are being made. started: they are filled. linked: filled, with foreign keys. switched: clients use them. '
+'returned: clients have v1 again, and what is left of the rollout goes.';
 comment on column rollout.state.week_reset_date is 'The Monday that the profiles were carried for; after it they are carried again.';
 comment on column rollout.state.catalog is 'What v1''s catalog looked like at the start; the switch refuses another one.';
 comment on column rollout.state.before is 'What an abort or a way back puts back: extensions, schemas, a function''s text, default privileges.';

@@ -133,6 +133,9 @@ as $$
 declare
     is_done boolean;
 begin
+    if (select phase from rollout.state) = 'returned' then
+        return;
+    end if;
     perform rollout.prepare_back();
     commit;
     for attempt in 1..200 loop

@@ -699,7 +699,7 @@ begin
     perform rollout.set_triggers('public', true);
     perform rollout.run_statements('back');
     alter table private.repairs set schema rollout_kept;
-    update rollout.state set phase = 'starting';
+    update rollout.state set phase = 'returned';
     notify pgrst, 'reload schema';
 end;
 $$;

@@ -52,7 +52,7 @@ def write_sql(runner: Runner, folder: Path) -> list[Path]:
             "Copy: fills v2 by batches, with pauses, and makes the foreign keys",
             "Can be stopped and run again. Its two numbers are the pages of a batch and the seconds after it.",
             "set default_transaction_isolation = 'repeatable read';\ncall rollout.copy_all(32, 0.05);\n"
-            f"set default_transaction_isolation = 'read committed';\nselect rollout.link();\n{vacuum}\n",
+            f"set default_transaction_isolation = 'read committed';\n{vacuum}\nselect rollout.link();\n",
         ),
         "3_switch.sql": (
             "Switch: clients have v2 after this",

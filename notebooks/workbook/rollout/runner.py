@@ -107,7 +107,7 @@ class Runner:
 
     @property
     def phase(self) -> str:
-        """Where the rollout is: none, starting, started, linked or switched."""
+        """Where the rollout is: none, starting, started, linked, switched or returned."""
         if self.one("select to_regclass('rollout.state')") is None:
             return "none"
         return str(self.one("select phase from rollout.state"))

@@ -46,7 +46,7 @@ class Status:
     """Where a rollout is."""
 
     phase: str
-    """none, starting, started, linked or switched."""
+    """none, starting, started, linked, switched or returned."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -67,6 +67,8 @@ def start(runner: Runner, say: Say = print) -> None:
     Raises:
         WorkbookError: something stops it, or it is past this step.
     """
+    if runner.phase == "returned":
+        _require(runner, {"none"}, "start")
     if runner.phase not in ("none", "starting"):
         say(f"The rollout is {runner.phase} already.")
         return
@@ -140,10 +142,10 @@ def copy(runner: Runner, say: Say = print, show: Callable[[Pace], None] = lambda
         # A commit that waits for the disk says that clients wait too.
         time.sleep(0.01 if is_copied else max(PAUSE * elapsed, 2 * commit_ms / 1000))
     if runner.phase == "started":
-        say("Every row is copied. The foreign keys are checked, and the tables vacuumed.")
-        runner.connection.execute("select rollout.link()")
+        say("Every row is copied. The tables are vacuumed, and the foreign keys checked.")
         for table in GHOSTS:
             runner.connection.execute(f"vacuum (analyze) rollout_new.{table}")
+        runner.connection.execute("select rollout.link()")
     drain(runner)
     pace.seconds = time.monotonic() - began
     say("v2 is filled, and follows v1. Next: switch.")
@@ -291,7 +293,7 @@ def back(runner: Runner, say: Say = print) -> float:
         WorkbookError: the switch has not been, or a lock was not to be had.
     """
     took = 0.0
-    if runner.phase != "starting":
+    if runner.phase != "returned":
         _require(runner, {"switched"}, "back")
         runner.run("select rollout.prepare_back()")
 
@@ -400,7 +402,14 @@ def _require(runner: Runner, phases: set[str], step: str) -> None:
     phase = runner.phase
     if phase in phases:
         return
-    first = {"none": "start", "starting": "start", "started": "copy", "linked": "switch", "switched": "finish, or back"}[phase]
+    first = {
+        "none": "start",
+        "starting": "start",
+        "started": "copy",
+        "linked": "switch",
+        "switched": "finish, or back",
+        "returned": "back, which has not put everything away",
+    }[phase]
     raise Refused(f"The step {step} does not come now: the rollout is {phase}, and what comes next is {first}.")
 
 
