@@ -2,50 +2,25 @@
 
 import difflib
 import re
-import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import psycopg
 import workbook as wb
 from team import apply_all
-from workbook import Database, rollout, server
+from workbook import ADMIN, Database, rollout
 from workbook.rollout import steps
 from workbook.rollout.build import definition
 from workbook.rollout.expand import expand_script
 from workbook.rollout.plan import Obstacle
+from workbook.rollout.rehearsal import definition as definition_of
+from workbook.rollout.rehearsal import differences, quiet
 
 OWNER = "workbook_owner"
-_TODAY = datetime.now(UTC).date().isoformat()
 
 
 def url_of(database: Database, role: str = OWNER) -> str:
     """Return a URL whose login acts as somebody."""
-    return f"{database.url}{'&' if '?' in database.url else '?'}options=-c%20role%3D{role}"
-
-
-def dump(database: Database) -> list[str]:
-    """Return the schema as pg_dump writes it."""
-    program = server.EmbeddedServer.of_checkout().program("pg_dump")
-    done = subprocess.run([program, "--schema-only", "-d", database.url], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
-
-
-def rows(database: Database) -> dict[str, list[str]]:
-    """Return the rows of all tables in public and private, as text; when something was made just now is left out."""
-    recent = {"event_types": ["created_at"], "repairs": ["repaired_at"], "scenarios": ["updated_at"]}
-    with database.connect() as connection:
-        tables = connection.execute(
-            "select format('%I.%I', nspname, relname), relname "
-            "from pg_class join pg_namespace on pg_namespace.oid = relnamespace "
-            "where nspname in ('public', 'private') and relkind in ('r', 'p', 'm') and not relispartition order by 1"
-        ).fetchall()
-        found = {}
-        for table, name in tables:
-            texts = connection.execute(f"select (to_jsonb(a_row) - %s::text[])::text from {table} a_row", [recent.get(name, [])])
-            # A profile that a user was missing.
-            found[table] = sorted(re.sub(rf'"created_at": "{_TODAY}[^"]*", "deleted_at"', "", text) for (text,) in texts)
-        return found
+    return psycopg.conninfo.make_conninfo(database.url, options=f"-c role={role}")
 
 
 def sequences(database: Database) -> list[tuple[str, int | None]]:
@@ -57,31 +32,9 @@ def sequences(database: Database) -> list[tuple[str, int | None]]:
         ).fetchall()
 
 
-def difference(wanted: Database | list[str], got: Database | list[str]) -> list[str]:
-    """Return how two schemas, or their dumps, differ."""
-    one, other = (dump(it) if isinstance(it, Database) else it for it in (wanted, got))
-    return list(difflib.unified_diff(one, other, "wanted", "rollout", lineterm="", n=1))
-
-
-def row_difference(wanted: dict[str, list[str]], got: dict[str, list[str]]) -> list[str]:
-    """Return the rows that only one of the two has."""
-
-    def plain(text: str) -> str:
-        # A before-image has the moment of a repair in it.
-        return re.sub(r'"updated_at": "[^"]*"', '"updated_at": ""', text)
-
-    found = []
-    for table in sorted({*wanted, *got}):
-        one, other = ([plain(text) for text in side.get(table, [])] for side in (wanted, got))
-        if sorted(one) != sorted(other):
-            found += [f"{table} lacks {text}" for text in one if text not in other][:2]
-            found += [f"{table} has {text}" for text in other if text not in one][:2]
-            found += [f"{table}: {len(one)} rows wanted, {len(other)} there"]
-    return found
-
-
-def quiet(_: str) -> None:
-    """Say nothing."""
+def difference(wanted: str, got: str) -> list[str]:
+    """Return how two schemas differ, each as pg_dump writes it."""
+    return list(difflib.unified_diff(wanted.splitlines(), got.splitlines(), "wanted", "rollout", lineterm="", n=1))
 
 
 def roll(database: Database, *, finish: bool = True, role: str = OWNER) -> None:
@@ -113,7 +66,8 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
         ways: which ends to look at: an abort in the phases starting, started and linked, back, and the switch.
         role: whoever owns the schema.
     """
-    before, rows_before, places_before = dump(database), rows(database), sequences(database)
+    before, unchanged, places_before = definition_of(database), database.copy(), sequences(database)
+    since = str(database.value("select now()", ADMIN))
     found: list[str] = []
     for phase, reach in _REACH.items():
         if phase in ways:
@@ -121,15 +75,15 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
                 reach(runner)
                 assert runner.phase == phase
                 steps.abort(runner, quiet)
-            found += [f"abort, {phase}: {line}" for line in difference(before, dump(database))]
-            found += [f"abort, {phase}: {line}" for line in row_difference(rows_before, rows(database))]
+            found += [f"abort, {phase}: {line}" for line in difference(before, definition_of(database))]
+            found += [f"abort, {phase}: {line}" for line in differences(unchanged, database, since)]
     if "back" in ways:
         roll(database, finish=False, role=role)
         with rollout.Runner(url_of(database, role)) as runner, runner.alone():
             steps.back(runner, quiet)
         _drop_kept(database)
-        found += [f"back: {line}" for line in difference(before, dump(database))]
-        found += [f"back: {line}" for line in row_difference(rows_before, rows(database))]
+        found += [f"back: {line}" for line in difference(before, definition_of(database))]
+        found += [f"back: {line}" for line in differences(unchanged, database, since)]
         if sequences(database) != places_before:
             found.append(f"back: sequences were {places_before}, and are {sequences(database)}")
     if "switch" in ways:
@@ -137,12 +91,13 @@ def wrong_with(database: Database, *, ways: tuple[str, ...] = ("switch",), role:
         try:
             apply_all(other)
             roll(database, role=role)
-            found += difference(other, database)
-            found += row_difference(rows(other), rows(database))
+            found += difference(definition_of(other), definition_of(database))
+            found += differences(other, database, since)
             if sequences(database) != sequences(other):
                 found.append(f"sequences should be {sequences(other)}, and are {sequences(database)}")
         finally:
             other.drop()
+    unchanged.drop()
     return found
 
 

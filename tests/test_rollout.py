@@ -12,6 +12,7 @@ from workbook import ADMIN, ANNA, SERVICE, Database, WorkbookError, clone, rehea
 from workbook.fixes import all_fixes
 from workbook.paths import BUILD
 from workbook.rollout import command, runner, steps
+from workbook.rollout.rehearsal import quiet
 from workbook.rollout.repairs import TABLES, repairs, statements
 from workbook.server import EmbeddedServer
 
@@ -35,10 +36,6 @@ UNSEEN = re.compile(r"12 |14 update|30 select|42 delete")
 PLACES = [
     place for place, repair in enumerate(repairs(), 1) if repair.batch and not UNSEEN.match(f"{repair.issue} {repair.batch[0]}")
 ]
-
-
-def quiet(_: str) -> None:
-    """Say nothing."""
 
 
 def to_v2(database: Database, *, finishes: bool = False) -> None:
@@ -151,7 +148,6 @@ class TestBack:
         }
         assert database.value("select count(*) from public.profiles where id = :ben", ADMIN) == 0
         assert database.value("select count(*) from public.messages where session_id = :anna_done", ADMIN) == 0
-
 
     def test_goes_on_where_it_was_cut_off(self) -> None:
         database = clone("v1")

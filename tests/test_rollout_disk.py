@@ -17,10 +17,6 @@ pytestmark = pytest.mark.slow
 SMALL_MB, LARGE_MB = 44, 200
 
 
-def quiet(_: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file system of a few megabytes that the server may write to."""

@@ -9,7 +9,7 @@ import pytest
 import rollouts
 from team import apply_all, database_at, roles
 from test_extended import ADDITIONS, OTHER_ROLE, ROLE, Addition
-from workbook import ADMIN, OWNER, Actor, Database, rollout
+from workbook import ADMIN, OWNER, Actor, Database, rehearsal, rollout
 from workbook.paths import ROOT
 from workbook.rollout import steps
 
@@ -122,17 +122,19 @@ def test_owner_may_have_a_quoted_name_and_a_login_may_be_a_member() -> None:
             $$""",
             ADMIN,
         )
-        before, rows_before = rollouts.dump(database), rollouts.rows(database)
+        before, unchanged = rehearsal.definition(database), database.copy()
+        since = str(database.value("select now()", ADMIN))
         url = psycopg.conninfo.make_conninfo(database.url, user="wb_member")
         with rollout.Runner(url) as runner, runner.alone():
             assert rollout.obstacles(runner) == []
-            steps.start(runner, rollouts.quiet)
-            steps.copy(runner, rollouts.quiet)
-            steps.switch(runner, rollouts.quiet)
-            steps.back(runner, rollouts.quiet)
+            steps.start(runner, rehearsal.quiet)
+            steps.copy(runner, rehearsal.quiet)
+            steps.switch(runner, rehearsal.quiet)
+            steps.back(runner, rehearsal.quiet)
         database.run("drop schema rollout_kept cascade", ADMIN)
-        assert rollouts.difference(before, rollouts.dump(database)) == []
-        assert rollouts.row_difference(rows_before, rollouts.rows(database)) == []
+        assert rollouts.difference(before, rehearsal.definition(database)) == []
+        assert rehearsal.differences(unchanged, database, since) == []
+        unchanged.drop()
 
 
 def test_settings_of_the_database_change_nothing() -> None:
@@ -146,12 +148,13 @@ def test_settings_of_the_database_change_nothing() -> None:
         database.run(
             "; ".join(f"alter database \"{database.name}\" set {name} = '{value}'" for name, value in settings.items()), ADMIN
         )
+        since = str(other.value("select now()", ADMIN))
         rollouts.roll(database)
         with psycopg.connect(database.url, autocommit=True, options="-c default_transaction_read_only=off") as connection:
             connection.execute(f'alter database "{database.name}" reset all')
         apply_all(other)
-        assert rollouts.difference(other, database) == []
-        assert rollouts.row_difference(rollouts.rows(other), rollouts.rows(database)) == []
+        assert rollouts.difference(rehearsal.definition(other), rehearsal.definition(database)) == []
+        assert rehearsal.differences(other, database, since) == []
 
 
 LATE = {
@@ -169,9 +172,9 @@ LATE = {
 @pytest.mark.parametrize("kind", LATE)
 def test_what_comes_after_the_start_stops_the_switch(kind: str) -> None:
     with database_at("v1") as database, rollout.Runner(rollouts.url_of(database)) as runner, runner.alone():
-        steps.start(runner, rollouts.quiet)
-        steps.copy(runner, rollouts.quiet)
+        steps.start(runner, rehearsal.quiet)
+        steps.copy(runner, rehearsal.quiet)
         database.run(LATE[kind], ADMIN)
         with pytest.raises(rollout.Refused, match=r"^The switch is refused"):
-            steps.switch(runner, rollouts.quiet)
-        steps.abort(runner, rollouts.quiet)
+            steps.switch(runner, rehearsal.quiet)
+        steps.abort(runner, rehearsal.quiet)

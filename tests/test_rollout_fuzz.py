@@ -13,7 +13,8 @@ import pytest
 from helpers import schema
 from workbook import ADMIN, OWNER, SERVICE, Actor, Database, clone, fixes, rollout
 from workbook.rollout import steps
-from writers import SPREAD, TABLES, Writer, differences, rows, running, silent, v1_rows, v2_schema
+from workbook.rollout.rehearsal import quiet
+from writers import SPREAD, TABLES, Writer, differences, rows, running, v1_rows, v2_schema
 
 LAST = fixes.all_fixes()[-1].number
 SEEDS = range(2)
@@ -34,7 +35,7 @@ def started(v1: Database) -> Database:
     """The same, where a rollout has started."""
     made = v1.copy()
     with running(made) as runner:
-        steps.start(runner, silent)
+        steps.start(runner, quiet)
     return made
 
 
@@ -56,7 +57,7 @@ def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Databas
                         take_a_turn_that_fails(runner)
                     if row["is_done"] and chance.random() < 0.5:
                         runner.connection.execute("select rollout.link()")
-            steps.copy(runner, silent)
+            steps.copy(runner, quiet)
         with running(live) as runner:
             for _ in range(acts // 2):
                 writer.act()
@@ -71,9 +72,9 @@ def roll_out(started: Database, seed: int, acts: int) -> tuple[Database, Databas
     writer.close()
     frozen = live.copy()
     with running(live) as runner:
-        steps.switch(runner, silent)
+        steps.switch(runner, quiet)
     with running(frozen) as runner:
-        steps.abort(runner, silent)
+        steps.abort(runner, quiet)
     return live, frozen, writer.log
 
 
@@ -91,7 +92,7 @@ def compare(v1: Database, started: Database, seed: int, acts: int) -> None:
     frozen.apply_up_to(LAST)
     told = differences(live, frozen, since)
     with running(live) as runner:
-        steps.finish(runner, silent, has_backup=True, has_old_clients=False)
+        steps.finish(runner, quiet, has_backup=True, has_old_clients=False)
     assert not told, "\n".join([f"seed {seed}", *told, *log])
     assert v2_schema(live) == v2_schema(frozen)
     live.drop()
@@ -120,9 +121,9 @@ def switched(live: Database) -> Database:
     """Switch, and return what the fixes make of the same v1."""
     frozen = live.copy()
     with running(live) as runner:
-        steps.switch(runner, silent)
+        steps.switch(runner, quiet)
     with running(frozen) as runner:
-        steps.abort(runner, silent)
+        steps.abort(runner, quiet)
     frozen.apply_up_to(LAST)
     return frozen
 
@@ -158,7 +159,7 @@ def test_what_hangs_together_goes_together(v1: Database, started: Database) -> N
     since = v1.value("select now()")
     live = started.copy()
     with running(live) as runner:
-        steps.copy(runner, silent)
+        steps.copy(runner, quiet)
         for statements in HANG_TOGETHER.values():
             live.run(statements, ADMIN)
             while not steps.turn(runner, 1, 3)[0]["is_done"]:
@@ -176,7 +177,7 @@ def test_truncate(v1: Database, started: Database, table: str, moment: str) -> N
     since = v1.value("select now()")
     live = started.copy()
     with running(live) as runner:
-        steps.copy(runner, silent)
+        steps.copy(runner, quiet)
         live.run(f"truncate public.{table} cascade")
         if moment == "at the switch":
             with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -332,10 +333,10 @@ def go_back(v1: Database, started: Database, seed: int, acts: int) -> None:
     writer.close()
     before = v1_rows(live)
     with running(live) as runner:
-        steps.copy(runner, silent)
+        steps.copy(runner, quiet)
         before = v1_rows(live)
         kinds = set(runner.one("select array(select jsonb_array_elements_text(before -> 'event_types')) from rollout.state"))
-        steps.switch(runner, silent)
+        steps.switch(runner, quiet)
         first = v2_rows(live)
         for act in range(acts):
             write_afterwards(live, chance, log)
@@ -345,7 +346,7 @@ def go_back(v1: Database, started: Database, seed: int, acts: int) -> None:
                 log.append("-- back")
         last = v2_rows(live)
         print(*log, sep="\n")
-        steps.back(runner, silent)
+        steps.back(runner, quiet)
     told = lost(live, before, first, last, kinds)
     assert not told, "\n".join([f"seed {seed}", *told])
     assert [row for row in schema(live) if "rollout_kept" not in row[1]] == schema(v1)
@@ -390,10 +391,10 @@ def test_what_hangs_together_comes_back_together(v1: Database, started: Database
     live.run("insert into auth.users (id, email) values (:reply, 'lea@example.org')", ADMIN)
     live.run("delete from public.profiles where id = :reply")
     with running(live) as runner:
-        steps.copy(runner, silent)
+        steps.copy(runner, quiet)
         before = v1_rows(live)
         kinds = set(runner.one("select array(select jsonb_array_elements_text(before -> 'event_types')) from rollout.state"))
-        steps.switch(runner, silent)
+        steps.switch(runner, quiet)
         first = v2_rows(live)
         for statements in BACK_TOGETHER.values():
             for actor, statement in statements:
@@ -401,7 +402,7 @@ def test_what_hangs_together_comes_back_together(v1: Database, started: Database
                 runner.run("select rollout.prepare_back()")
                 steps._apply_back(runner, 3)
         last = v2_rows(live)
-        steps.back(runner, silent)
+        steps.back(runner, quiet)
     told = lost(live, before, first, last, kinds)
     assert not told, "\n".join(told)
     live.drop()
@@ -425,7 +426,7 @@ def test_a_table_that_shrinks_while_its_pages_are_waited_for(v1: Database, start
         wait_for_a_lock(other, runner.connection.info.backend_pid)
         other.execute("commit")
         turn.result()
-        steps.copy(runner, silent)
+        steps.copy(runner, quiet)
     assert_same(live, switched(live), since)
 
 
@@ -439,8 +440,8 @@ def wait_for_a_lock(other: psycopg.Connection, pid: int) -> None:
 def test_a_user_who_goes_while_their_profile_is_carried_back(started: Database) -> None:
     live = started.copy()
     with running(live) as runner, live.connect() as other, ThreadPoolExecutor(1) as pool:
-        steps.copy(runner, silent)
-        steps.switch(runner, silent)
+        steps.copy(runner, quiet)
+        steps.switch(runner, quiet)
         live.run("insert into auth.users (id, email) values (:reply, 'late@example.org')", ADMIN)
         runner.run("select rollout.prepare_back()")
         other.execute("begin; delete from auth.users where email = 'late@example.org'")
@@ -448,7 +449,7 @@ def test_a_user_who_goes_while_their_profile_is_carried_back(started: Database) 
         wait_for_a_lock(other, runner.connection.info.backend_pid)
         other.execute("commit")
         applied.result()
-        steps.back(runner, silent)
+        steps.back(runner, quiet)
     assert live.value("select count(*) from public.profiles where email = 'late@example.org'") == 0
     live.drop()
 
@@ -458,9 +459,9 @@ def test_one_connection_for_two_rollouts(v1: Database) -> None:
     live = v1.copy()
     with running(live) as runner:
         for _ in range(2):
-            steps.start(runner, silent)
-            steps.copy(runner, silent)
-            steps.abort(runner, silent)
-        steps.start(runner, silent)
-        steps.copy(runner, silent)
+            steps.start(runner, quiet)
+            steps.copy(runner, quiet)
+            steps.abort(runner, quiet)
+        steps.start(runner, quiet)
+        steps.copy(runner, quiet)
     assert_same(live, switched(live), since)

@@ -16,19 +16,20 @@ from helpers import ask, schema
 from test_killed import PATIENCE_S, OwnDatabase
 from workbook import ADMIN, Database, WorkbookError, clone, database, fixes, rollout, sql
 from workbook.rollout import steps
+from workbook.rollout.rehearsal import owner_url, quiet
 from workbook.server import EmbeddedServer
-from writers import SPREAD, Writer, as_owner, differences, running, silent, v1_rows, v2_schema
+from writers import SPREAD, Writer, differences, running, v1_rows, v2_schema
 
 LAST = fixes.all_fixes()[-1].number
 KILLS = 20
 
 STEPS: dict[str, Callable[[rollout.Runner], object]] = {
-    "start": lambda runner: steps.start(runner, silent),
-    "copy": lambda runner: steps.copy(runner, silent),
-    "switch": lambda runner: steps.switch(runner, silent),
-    "back": lambda runner: steps.back(runner, silent),
-    "finish": lambda runner: steps.finish(runner, silent, has_backup=True, has_old_clients=False),
-    "abort": lambda runner: steps.abort(runner, silent),
+    "start": lambda runner: steps.start(runner, quiet),
+    "copy": lambda runner: steps.copy(runner, quiet),
+    "switch": lambda runner: steps.switch(runner, quiet),
+    "back": lambda runner: steps.back(runner, quiet),
+    "finish": lambda runner: steps.finish(runner, quiet, has_backup=True, has_old_clients=False),
+    "abort": lambda runner: steps.abort(runner, quiet),
 }
 LASTS_S = {"start": 1.5, "copy": 0.6, "switch": 0.1, "back": 0.15, "finish": 0.1, "abort": 0.15}
 """About how long each takes: the moment of a death lies within."""
@@ -49,7 +50,7 @@ def take(step: str, url: str) -> None:
 
 def phase(of: Database) -> str:
     """Return where the rollout is; between the two halves of finish it is nowhere else than before."""
-    with rollout.Runner(as_owner(of)) as runner:
+    with rollout.Runner(owner_url(of)) as runner:
         is_half = runner.phase == "none" and runner.one("select to_regnamespace('compat_v1') is not null")
         return "switched" if is_half else runner.phase
 
@@ -59,7 +60,7 @@ def phase(of: Database) -> str:
 
 def kill_runner(step: str, of: Database, after_s: float) -> bool:
     """Have a process take a step and kill it; return whether it was in the middle of it."""
-    runner = multiprocessing.get_context("fork").Process(target=take, args=(step, as_owner(of)))
+    runner = multiprocessing.get_context("fork").Process(target=take, args=(step, owner_url(of)))
     runner.start()
     runner.join(after_s)
     is_in_the_middle = runner.is_alive()
@@ -75,7 +76,7 @@ def kill_server(own: EmbeddedServer, step: str, of: Database, after_s: float) ->
 
     def work() -> None:
         try:
-            take(step, as_owner(of))
+            take(step, owner_url(of))
         except (psycopg.Error, WorkbookError) as error:
             found.append(error)
 
@@ -125,11 +126,11 @@ def go(
                 writer.write(3)
                 writer.close()
         if phase(live) != IS_OVER[step]:
-            take(step, as_owner(live))
+            take(step, owner_url(live))
         assert phase(live) == IS_OVER[step]
     if way[-1] == "finish":
         assert frozen
-        take("abort", as_owner(frozen))
+        take("abort", owner_url(frozen))
         frozen.apply_up_to(LAST)
         told = differences(live, frozen, since)
         assert not told, "\n".join(told)
@@ -193,7 +194,7 @@ def test_the_server_is_killed(own: EmbeddedServer, way: tuple[str, ...], seed: i
 def test_a_second_runner(spread: Database) -> None:
     live = spread.copy()
     refusal = r"^Another runner is at work on this database; [^\n]*\.$"
-    with running(live), rollout.Runner(as_owner(live)) as second, pytest.raises(rollout.Refused, match=refusal), second.alone():
+    with running(live), rollout.Runner(owner_url(live)) as second, pytest.raises(rollout.Refused, match=refusal), second.alone():
         pass
     live.drop()
 
@@ -214,6 +215,6 @@ def test_each_step_at_the_wrong_time(spread: Database) -> None:
                 with pytest.raises(rollout.Refused, match=r"^[^\n]*\.$"):
                     STEPS[step](runner)
             assert (schema(live), v1_rows(live)) == before
-        take(comes, as_owner(live))
+        take(comes, owner_url(live))
     assert phase(live) == "none"
     live.drop()

@@ -8,7 +8,7 @@ import pytest
 import rollouts
 from helpers import schema
 from team import apply_all
-from workbook import ADMIN, ANNA, Database, WorkbookError, clone, rollout
+from workbook import ADMIN, ANNA, Database, WorkbookError, clone, rehearsal, rollout
 from workbook.rollout import build, steps
 from workbook.rollout.build import _url_of
 
@@ -45,26 +45,26 @@ def v1() -> Iterator[Database]:
 
 def test_its_schemas_are_closed_in_every_phase(v1: Database) -> None:
     with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
-        steps.start(runner, rollouts.quiet)
+        steps.start(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
         with v1.connect() as connection:
             assert connection.execute(OPEN_FUNCTIONS).fetchall() == []
-        steps.copy(runner, rollouts.quiet)
+        steps.copy(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
-        steps.switch(runner, rollouts.quiet)
+        steps.switch(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
         assert v1.value("select count(*) > 0 from compat_v1.messages", ANNA)
-        steps.back(runner, rollouts.quiet)
+        steps.back(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
 
 
 def test_defaults_of_the_owner_open_nothing_of_it(v1: Database) -> None:
     v1.run("alter default privileges grant usage on schemas to anon; alter default privileges grant select on tables to anon")
     with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
-        steps.start(runner, rollouts.quiet)
-        steps.copy(runner, rollouts.quiet)
+        steps.start(runner, rehearsal.quiet)
+        steps.copy(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
-        steps.switch(runner, rollouts.quiet)
+        steps.switch(runner, rehearsal.quiet)
         assert open_to_clients(v1) == []
 
 
@@ -81,14 +81,14 @@ def test_defaults_of_the_owner_open_nothing_of_it(v1: Database) -> None:
 )
 def test_client_reaches_nothing_of_it_before_the_switch(v1: Database, statement: str) -> None:
     with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
-        steps.start(runner, rollouts.quiet)
+        steps.start(runner, rehearsal.quiet)
     assert v1.refused(statement, ANNA, code="42501")
 
 
 def test_client_may_shadow_what_it_likes(v1: Database) -> None:
     """A note is written by a definer, to its own table, whatever its caller has in pg_temp."""
     with rollout.Runner(rollouts.url_of(v1)) as runner, runner.alone():
-        steps.start(runner, rollouts.quiet)
+        steps.start(runner, rehearsal.quiet)
         v1.run(
             "create temporary table dirty (table_name text, key text); create temporary table logs (id uuid); "
             "create type pg_temp.text as enum ('a'); create type pg_temp.uuid as enum ('b'); "

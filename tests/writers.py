@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from helpers import schema
-from workbook import Database, rollout
+from workbook import Database, rehearsal, rollout
 
 TABLES = ("profiles", "scenarios", "sessions", "messages", "logs")
 
@@ -230,17 +230,10 @@ class Writer:
             self.connection.close()
 
 
-def as_owner(of: Database) -> str:
-    return f"{of.url}{'&' if '?' in of.url else '?'}options=-c%20role%3Dworkbook_owner"
-
-
-def silent(_: object) -> None:
-    pass
-
-
 @contextmanager
 def running(of: Database) -> Iterator[rollout.Runner]:
-    with rollout.Runner(as_owner(of)) as runner, runner.alone():
+    """Be the one runner, and wait for nobody's lock for ever."""
+    with rehearsal.runner(of) as runner:
         runner.connection.execute("set lock_timeout = '10s'")
         yield runner
 
@@ -284,7 +277,7 @@ def image(before: dict[str, Any], since: datetime) -> dict[str, Any]:
 
 
 def differences(found: Database, expected: Database, since: datetime) -> list[str]:
-    """Say where two databases with v2 differ; moments of the run are alike."""
+    """Say where two databases with v2 differ, by row and column, so that a seed can be followed; moments of the run are alike."""
     told = []
     for table, query in V2.items():
         ours, theirs = rows(found, query), rows(expected, query)

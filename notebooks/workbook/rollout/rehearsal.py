@@ -16,6 +16,7 @@ import pandas as pd
 import psycopg
 
 from .. import fixes, traffic
+from ..actors import ADMIN
 from ..bench import loaded, record
 from ..database import OWNER_ROLE, Database
 from ..errors import WorkbookError
@@ -58,6 +59,10 @@ class Rehearsal:
 def owner_url(database: Database) -> str:
     """Return the URL by which a clone's owner logs in, who is no superuser."""
     return psycopg.conninfo.make_conninfo(database.url, options=f"-c role={OWNER_ROLE}")
+
+
+def quiet(_: str) -> None:
+    """Say nothing, where a step would say what it did."""
 
 
 @contextmanager
@@ -114,7 +119,6 @@ def rolled_out(
         goes_back: whether v1 comes back in the end.
         seed: of what the clients do.
     """
-    quiet = lambda _: None  # noqa: E731
     facts: dict[str, float] = {}
     with traffic.running(database, learners=learners, seed=seed, dirty=True) as clients:
         clients.phase("alone")
@@ -259,8 +263,8 @@ def differences(left: Database, right: Database, since: str) -> list[str]:
         The tables that differ, each with how many rows stand on one side only.
     """
     found = []
-    tables = left.run(_TABLES_THERE)
-    if list(tables.itertuples(index=False)) != list(right.run(_TABLES_THERE).itertuples(index=False)):
+    tables = left.run(_TABLES_THERE, ADMIN)
+    if list(tables.itertuples(index=False)) != list(right.run(_TABLES_THERE, ADMIN).itertuples(index=False)):
         found.append("tables")
     for name, kind, columns in tables.itertuples(index=False):
         if kind == "table":
@@ -279,7 +283,7 @@ select
 from pg_class
 join pg_namespace on pg_namespace.oid = relnamespace
 join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-where nspname in ('public', 'private') and relkind in ('r', 'p') and not relispartition
+where nspname in ('public', 'private') and relkind in ('r', 'p', 'm') and not relispartition
 group by 1
 order by 1
 """
@@ -299,7 +303,8 @@ def _rows(database: Database, table: str, columns: list[str], since: str) -> Cou
         image = "(before - array['updated_at', 'deleted_at', 'closed_at'])::text"
         said = [image if column == "before" else text for column, text in zip(columns, said, strict=True)]
     rows_found = database.run(
-        f"select md5(concat_ws('|', {', '.join(f'coalesce({text}::text, chr(1))' for text in said)})) as row from {table}"
+        f"select md5(concat_ws('|', {', '.join(f'coalesce({text}::text, chr(1))' for text in said)})) as row from {table}",
+        ADMIN,
     )
     return Counter(rows_found["row"])
 
