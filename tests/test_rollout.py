@@ -149,6 +149,17 @@ class TestBack:
         assert database.value("select count(*) from public.profiles where id = :ben", ADMIN) == 0
         assert database.value("select count(*) from public.messages where session_id = :anna_done", ADMIN) == 0
 
+    def test_may_be_gone_as_often_as_one_likes(self, dirty: Database) -> None:
+        before, rows = rehearsal.definition(dirty), dirty.copy()
+        for _ in range(3):
+            to_v2(dirty)
+            with rehearsal.runner(dirty) as run:
+                rollout.back(run, quiet)
+            assert rehearsal.differences(dirty, rows, "2100-01-01") == []
+        assert dirty.value("select count(distinct issue) from rollout_kept.repairs", ADMIN) > 1
+        dirty.run("drop schema rollout_kept cascade")
+        assert rehearsal.definition(dirty) == before
+
     def test_goes_on_where_it_was_cut_off(self) -> None:
         database = clone("v1")
         before = rehearsal.definition(database)

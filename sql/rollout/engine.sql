@@ -172,10 +172,21 @@ begin
         );
         execute format('alter table pg_temp.%I add primary key (id)', our);
     end loop;
-    create trigger updated_at before update on pg_temp.sessions
-    for each row execute function private.update_updated_at_column();
-    create trigger updated_at before update on pg_temp.profiles
-    for each row execute function private.update_updated_at_column();
+    foreach our in array array['sessions', 'profiles'] loop
+        -- Where a team has disabled the trigger, a fix leaves the moment alone as well.
+        continue when exists (
+            select
+            from pg_catalog.pg_trigger
+            where tgrelid = format('public.%I', our)::pg_catalog.regclass
+                and tgname = format('update_%s_updated_at', our)
+                and tgenabled in ('D', 'R')
+        );
+        execute format(
+            'create trigger updated_at before update on pg_temp.%I '
+            'for each row execute function private.update_updated_at_column()',
+            our
+        );
+    end loop;
     for made in
         select unnest(setup) as statement
         from rollout.repair_statements

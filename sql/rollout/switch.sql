@@ -698,7 +698,18 @@ begin
     perform rollout.move('rollout_old', 'public');
     perform rollout.set_triggers('public', true);
     perform rollout.run_statements('back');
-    alter table private.repairs set schema rollout_kept;
+    if to_regclass('rollout_kept.repairs') is null then
+        alter table private.repairs set schema rollout_kept;
+    else
+        -- An earlier way back has left some. A row that was repaired both times is kept as it was the second time.
+        insert into rollout_kept.repairs (issue, table_name, row_id, before, repaired_at)
+        select issue, table_name, row_id, before, repaired_at
+        from private.repairs
+        on conflict (issue, table_name, row_id) do update set
+            before = excluded.before,
+            repaired_at = excluded.repaired_at;
+        drop table private.repairs;
+    end if;
     update rollout.state set phase = 'returned';
     notify pgrst, 'reload schema';
 end;

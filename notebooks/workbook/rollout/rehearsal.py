@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import psycopg
+from psycopg import sql
 
 from .. import fixes, traffic
 from ..actors import ADMIN
@@ -292,11 +293,12 @@ order by 1
 def _rows(database: Database, table: str, columns: list[str], since: str) -> Counter[str]:
     if table == "public.event_types":
         columns = [column for column in columns if column != "created_at"]
+    quoted = [sql.Identifier(column).as_string() for column in columns]
     said = [
-        f"case when \"{column}\" >= '{since}' then 'during' else \"{column}\"::text end"
+        f"case when {name} >= '{since}' then 'during' else {name}::text end"
         if column in _MOMENTS or (table, column) == ("public.profiles", "created_at")
-        else f'"{column}"::text'
-        for column in columns
+        else f"{name}::text"
+        for column, name in zip(columns, quoted, strict=True)
     ]
     if table == "private.repairs":
         # A row that two fixes repaired was dated by the first.
