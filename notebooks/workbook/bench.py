@@ -364,3 +364,13 @@ def commits_us(
                     took = time.perf_counter() - start
                 taken[arm].append(1e6 * took / times)
     return taken
+
+
+def origin(benchmark: str) -> str:
+    """Say when and on what a benchmark's published runs were measured, in a sentence."""
+    run = max((run for run in _read(FOLDER / f"{benchmark}.csv") if run["scale"] != "small"), key=lambda run: run["date"])
+    durable = "waits for the disk" if "fsync=on" in run["settings"] else "does not wait for the disk"
+    return (
+        f"Measured on {run['date']} at commit `{run['commit']}` with {int(run['rows']):,} messages, on PostgreSQL {run['server']} "
+        f"and {run['cores']} cores; the server {durable}."
+    )

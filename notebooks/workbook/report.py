@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -94,6 +95,25 @@ def _execute_one(path: Path, client: NotebookClient) -> Executed:
     except (DeadKernelError, TimeoutError) as error:
         return Executed(path, client.nb, str(error).splitlines()[0])
     return Executed(path, client.nb, None)
+
+
+def is_picture(cell: NotebookNode) -> bool:
+    """Tell whether a cell draws a picture, whose output no test compares."""
+    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+
+
+def outputs(runs: list[Executed], mime: str) -> Iterator[Any]:
+    """Yield the outputs of one kind, such as text/html, in the order of the notebooks."""
+    for run in runs:
+        for cell in run.notebook.cells:
+            for output in cell.get("outputs", []):
+                if mime in output.get("data", {}):
+                    yield output.data[mime]
+
+
+def stored() -> list[Executed]:
+    """Return the notebooks with the outputs that are stored in them."""
+    return [Executed(path, nbformat.read(path, as_version=4), None) for path in notebooks()]
 
 
 def refresh(runs: list[Executed]) -> None:
