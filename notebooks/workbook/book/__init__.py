@@ -38,13 +38,13 @@ def build(runs: list[Executed], folder: Path) -> Path:
     return folder / "index.html"
 
 
-def build_decks(notebooks: dict[str, NotebookNode], folder: Path) -> Path:
+def build_decks(runs: list[Executed], folder: Path) -> Path:
     """Write the slide decks, from the notebooks' outputs; return the page that leads to them.
 
     Raises:
         WorkbookError: the folder cannot be written.
     """
-    _sphinx({f"{name}.md": text for name, text in decks(notebooks).items()}, "revealjs", folder)
+    _sphinx({f"{name}.md": text for name, text in decks(runs).items()}, "revealjs", folder)
     return folder / "index.html"
 
 

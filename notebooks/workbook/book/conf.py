@@ -42,7 +42,9 @@ html_show_sphinx = False
 html_show_copyright = False
 
 revealjs_static_path = ["static"]
-revealjs_css_files = ["revealjs/theme/white.css", "deck.css"]
+revealjs_style_theme = "white"
+revealjs_css_files = ["deck.css"]
+revealjs_js_files = ["deck.js"]
 revealjs_script_conf = {"hash": True, "width": 1280, "height": 720, "margin": 0.03, "center": False, "transition": "none"}
 
 

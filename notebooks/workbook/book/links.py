@@ -17,7 +17,7 @@ _LIST = r"\d{1,2}(?:(?:, | and |, and | or | to |–)\d{1,2})*"
 ISSUES = re.compile(
     rf"\b[Ii]ssues? {_LIST}|\b[Ff]ix(?:es)? {_LIST}|\b[Ss]ections? {_LIST}"
     rf"|\b{_LIST} (?={_VERBS}\b)"
-    rf"|(?:\b[Mm]eets|\b[Ss]ince|\b[Ww]ith|\bDoing) {_LIST}(?! (?:{_UNITS})\b)(?![\d.:%])"
+    rf"|(?:\b[Mm]eets|\b[Ss]ince|\b[Ww]ith|\bDoing) {_LIST}(?! (?:{_UNITS})\b)(?![\d.:%]|,\d)"
     r"|\bB\d\b"
 )
 """Where a text speaks of issues, by their number: issue 35, fixes 5 and 7, 22 meets 3, B2."""
@@ -48,12 +48,14 @@ def issue_numbers(text: str) -> Iterator[tuple[int, int, int]]:
 
 
 class LinkIssues(SphinxTransform):
-    """Make a link of each mention of an issue."""
+    """Make a link of each mention of an issue; a deck has no sections to lead to."""
 
     default_priority = 420
 
     def apply(self, **_: Any) -> None:
         """Replace the texts of a document."""
+        if self.app.builder.name != "html":
+            return
         for text in _prose(self.document):
             spans = [(start, end, _issue_link(number, self.env.docname)) for start, end, number in issue_numbers(text)]
             _replace(text, spans)
@@ -66,6 +68,8 @@ class LinkTerms(SphinxTransform):
 
     def apply(self, **_: Any) -> None:
         """Replace the texts of a document."""
+        if self.app.builder.name != "html":
+            return
         missing = {
             name: pattern for name, (pattern, where) in self.config.workbook_terms.items() if where in self.env.docname
         }

@@ -12,19 +12,24 @@ from ..clients import declared
 from ..paths import DATA, ROOT
 from ..report import Executed, outputs
 
-MIME = "application/vnd.workbook.scoreboard+json"
+BOARD = "application/vnd.workbook.scoreboard+json"
 KINDS = {
-    "not mentioned": ("○", "the review does not mention it"),
-    "no statement": ("–", "the review has no statement for it"),
-    "falls short": ("!", "the review's SQL falls short"),
+    "not mentioned": ("○", "the review does not mention"),
+    "no statement": ("–", "have no statement"),
+    "falls short": ("!", "have SQL that falls short"),
 }
 SIGNS = {"flaw": ("×", "the flaw is seen"), "gone": ("✓", "the flaw is gone")}
 
 
+
+def kinds(board: dict) -> dict[str, list[int]]:
+    """Return the flaws that the review's own SQL leaves, by why."""
+    return {kind: [int(number) for number, found in board["kinds"].items() if found == kind] for kind in KINDS}
+
+
 def headline(board: dict) -> str:
-    kinds = [kind for kind in board["kinds"].values() if kind != "gone"]
-    parts = ", ".join(f"{kinds.count(kind)} of them because {meaning}" for kind, (_, meaning) in KINDS.items())
-    return f"Of {len(board['kinds'])} flaws the review's own SQL leaves {len(kinds)}"
+    """Say how many flaws the review's own SQL leaves."""
+    return f"Of {len(board['kinds'])} flaws the review's own SQL leaves {sum(map(len, kinds(board).values()))}"
 
 CONTENTS = {
     "The review": [f"notebooks/{name}" for name in ("00_start_here", *(entry.notebook for entry in all_categories()), BEYOND_NOTEBOOK)],
@@ -50,7 +55,7 @@ CONTENTS = {
 
 def all_pages(runs: list[Executed], labels: set[str]) -> dict[str, str]:
     """Return the text of each page in MyST's Markdown, by its name; labels are those of the notebooks' sections."""
-    board = next(iter(outputs(runs, MIME)))
+    board = next(iter(outputs(runs, BOARD)))
     return {
         "index": _first(board, [run for run in runs if run.failure]),
         "answers/costs": _costs(),
@@ -98,7 +103,7 @@ The database behind Maraum, a chat app for learning German, was reviewed: {len(a
 Run on {facts["date"]} at commit `{facts["commit"]}`: PostgreSQL {facts["server"]}, the {facts["scale"]} scale, {facts["machine"]}. Benchmarks show their published runs, each with its own date and machine.
 
 ## Ten questions
-1. **Which are high?** Sort [the scoreboard](#scoreboard) by severity: {_of_severity("high")}.
+1. **Which are high?** Sort [the scoreboard](#scoreboard) by severity: {_named(of_severity("high"))}.
 2. **What do the fixes cost?** [One table](answers/costs.md): locks, time, disk and writes.
 3. **What breaks in my app?** [Statement by statement](answers/clients.md), with what to send instead.
 4. **How long does it lock?** Each fix [at a million messages](answers/costs.md); the rollout in their place [some tens of milliseconds](notebooks/15_rollout.ipynb).
@@ -111,7 +116,7 @@ Run on {facts["date"]} at commit `{facts["commit"]}`: PostgreSQL {facts["server"
 
 (scoreboard)=
 ## {headline(board)}
-{" ".join(f"{sign} {meaning};" for sign, meaning in KINDS.values())} ✓ gone. The same check runs on all three databases. A click on a column's head sorts.
+Of those, {"; ".join(f"{len(kinds(board)[kind])} {meaning} ({sign})" for kind, (sign, meaning) in KINDS.items())}. The others are gone (✓). The same check runs on all three databases. A click on a column's head sorts.
 
 ```{{raw}} html
 {_scoreboard(board)}
@@ -121,9 +126,13 @@ Run on {facts["date"]} at commit `{facts["commit"]}`: PostgreSQL {facts["server"
 """
 
 
-def _of_severity(severity: str) -> str:
-    of_it = [str(issue.number) for issue in _issues().values() if issue.severity == severity]
-    return f"issues {', '.join(of_it[:-1])} and {of_it[-1]}"
+def of_severity(severity: str) -> list[int]:
+    """Return the issues of a severity."""
+    return [issue.number for issue in _issues().values() if issue.severity == severity]
+
+
+def _named(numbers: list[int]) -> str:
+    return f"issues {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def _scoreboard(board: dict) -> str:
@@ -154,7 +163,7 @@ def _toctrees() -> str:
     )
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Write a table in Markdown."""
 
     def line(cells: Iterable[object]) -> str:
@@ -197,7 +206,7 @@ Each fix is one transaction, and holds its locks until it ends. So the time it t
 
 Applied one after the other to v1. *Disk* is how much larger the database is afterwards, with what a rewrite leaves behind until a vacuum; *log* is the write-ahead log it writes. *A message* is how much dearer or cheaper the fix makes the insert of one, in the server, of what v1 needs; neighbours that were measured together share a figure. Beside traffic none of this is the way: [the rollout](../notebooks/15_rollout.ipynb) does the same in one wait of some tens of milliseconds.
 
-{_table(("fix", "locks", "for", "disk", "log", "a message"), rows)}
+{table(("fix", "locks", "for", "disk", "log", "a message"), rows)}
 
 What v2 costs for good, in writes, bytes and log, is measured in [chapter 12](../notebooks/12_benchmark_writes.ipynb). {writes.summary()}
 """
@@ -215,16 +224,16 @@ def _clients() -> str:
     return f"""# What changes for clients
 {len(all_clients)} statements of v1's app are tried after every fix. On v2 {len(broken)} of them get another answer, and {len(all_clients) - len(broken)} the one that they got before. During a rollout old clients keep v1's answers in the schema `compat_v1`: see [DEPLOY](../DEPLOY.md#3.-Move-old-clients-to-compat_v1).
 
-{_table(("what the app does", "who", "until", "what it gets", "instead"), rows)}
+{table(("what the app does", "who", "until", "what it gets", "instead"), rows)}
 
 ## What to send instead
 {"".join(f"{chr(10)}**{client.what}** {client.instead}{chr(10)}{chr(10)}```sql{chr(10)}-- before{chr(10)}{client.statement};{chr(10)}-- now{chr(10)}{client.works};{chr(10)}```{chr(10)}" for client in broken if client.works)}
 
 ## What fails for some fixes only
-{_table(("what the app does", "from fix – to fix, and what it gets"), [(client.what, client.pauses) for client in paused])}
+{table(("what the app does", "from fix – to fix, and what it gets"), [(client.what, client.pauses) for client in paused])}
 
 ## What each fix says to clients
-{_table(("fix", "clients"), [(_link(number), _sentence(said)) for number, said in heads])}
+{table(("fix", "clients"), [(_link(number), _sentence(said)) for number, said in heads])}
 """
 
 
@@ -234,12 +243,12 @@ def _sentence(text: str) -> str:
 
 def _proposed(board: dict, labels: set[str]) -> str:
     left = {int(number): seen for number, seen in board["results"]["as proposed"].items() if seen}
-    by_kind = {kind: [number for number in left if board["kinds"][str(number)] == kind] for kind in KINDS}
     parts = []
-    for kind, (sign, meaning) in KINDS.items():
-        rows = [(_link(number), left[number]) for number in by_kind[kind]]
-        parts.append(f"## {sign} {_sentence(meaning)}: {len(rows)}\n{_table(('issue', 'what the check still sees'), rows)}")
-    refused = _table(("issue", "statement", "what PostgreSQL says"), [(f"issue {number}", f"`{statement}`", said) for number, statement, said in board["refused"]])
+    for kind, numbers in kinds(board).items():
+        sign, meaning = KINDS[kind]
+        rows = [(_link(number), left[number]) for number in numbers]
+        parts.append(f"## {sign} {_sentence(meaning)}: {len(rows)}\n{table(('issue', 'what the check still sees'), rows)}")
+    refused = table(("issue", "statement", "what PostgreSQL says"), [(f"issue {number}", f"`{statement}`", said) for number, statement, said in board["refused"]])
     return f"""# May I ship the review's SQL as it is?
 No. {headline(board)}. On v1's seed rows alone {len(board["refused"])} of its {board["statements"]} statements are refused. Real rows refuse more: those that break a rule stop the constraint that would forbid them. And where a statement runs, it may do harm of its own; each section's part *Proposed* runs it and shows what.
 
@@ -249,7 +258,7 @@ No. {headline(board)}. On v1's seed rows alone {len(board["refused"])} of its {b
 {refused}
 
 ## What runs and does damage
-{_table(("issue", "where it is shown"), [(_link(number), f"[Proposed](#issue-{number}-proposed)") for number in _issues() if f"issue-{number}-proposed" in labels])}
+{table(("issue", "where it is shown"), [(_link(number), f"[Proposed](#issue-{number}-proposed)") for number in _issues() if f"issue-{number}-proposed" in labels])}
 """
 
 
@@ -272,7 +281,7 @@ def _order() -> str:
 A fix file is one transaction: one that fails leaves nothing behind. One that has been committed has no file that undoes it. Each row that it changed is kept as it was in `private.repairs`. A rollout does have a way back, with what v2 has written since: see [DEPLOY](../DEPLOY.md#6.-Back,-or-finish).
 
 ## Fix by fix
-{_table(("fix", "stands alone on v1", "meets"), rows)}
+{table(("fix", "stands alone on v1", "meets"), rows)}
 """
 
 
@@ -282,7 +291,7 @@ def _privileges() -> str:
     return f"""# Who may do what
 This list is the whole of it: a test compares it with what the catalog grants, and tries each command. How it came about is in [issues 24 to 28](../notebooks/04_security.ipynb) and in issue 53; [the data dictionary](../notebooks/13_data_dictionary.ipynb) says what the columns mean.
 
-{_table(("role", "on", "may", "columns", "rows"), rows)}
+{table(("role", "on", "may", "columns", "rows"), rows)}
 """
 
 
@@ -300,7 +309,7 @@ def _fix_index() -> str:
         (f"[`{fix.path.name}`]({fix.name}.md)", _header(fix, "Locks"), _header(fix, "Repairs")) for fix in fixes.all_fixes()
     ]
     names = "\n".join(fix.name for fix in fixes.all_fixes())
-    return f"# Fix files\nIn the order in which they are applied.\n\n{_table(('file', 'locks', 'repairs'), rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+    return f"# Fix files\nIn the order in which they are applied.\n\n{table(('file', 'locks', 'repairs'), rows)}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
 
 
 def _fix(fix: fixes.Fix) -> str:
