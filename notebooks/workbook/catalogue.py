@@ -1,6 +1,7 @@
 """The review's 46 issues and those beyond it, read from data/: every list and count of them comes from here."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,9 +56,6 @@ def beyond() -> tuple[Issue, ...]:
     return _read("beyond.csv")
 
 
-BEYOND_NOTEBOOK = "08_beyond"
-
-
 def _read(name: str) -> tuple[Issue, ...]:
     with open(DATA / name, newline="") as file:
         return tuple(
@@ -86,6 +84,26 @@ def all_categories() -> tuple[Category, ...]:
         )
 
 
+@cache
+def all_notebooks() -> dict[str, str]:
+    """Return each category's notebook, without its ending, in reading order; the last is of what lies beyond the review."""
+    return {category.name: category.notebook for category in all_categories()} | {beyond()[0].category: "08_beyond"}
+
+
+def module_of(category: str) -> str:
+    """Return what a category's modules are called: as its notebook, without the number."""
+    return all_notebooks()[category].partition("_")[2]
+
+
+def registrar[F](functions: dict[int, F]) -> Callable[[int], Callable[[F], F]]:
+    """Return a decorator that enters a function under the number of its issue."""
+
+    def enter(number: int) -> Callable[[F], F]:
+        return lambda function: functions.setdefault(number, function)
+
+    return enter
+
+
 def issue(number: int) -> Issue:
     """Return one issue.
 
@@ -109,16 +127,14 @@ def issue_table(category: str | None = None) -> Table:
         if category in (None, issue.category)
     ]
     if not rows:
-        names = [entry.name for entry in all_categories()] + [beyond()[0].category]
-        raise WorkbookError(f"There is no category {category!r}; take one of {', '.join(names)}.")
+        raise WorkbookError(f"There is no category {category!r}; take one of {', '.join(all_notebooks())}.")
     return Table.of(rows, ["issue", "title", "severity", "tags", "symptom"])
 
 
 def chapters() -> Markdown:
     """Show the notebooks with their issues, in reading order, with links to those that are there."""
     lines = ["| notebook | issues | of high severity |", "|---|---|---|"]
-    notebooks = [(category.name, category.notebook) for category in all_categories()]
-    for category, notebook in [*notebooks, (beyond()[0].category, BEYOND_NOTEBOOK)]:
+    for category, notebook in all_notebooks().items():
         issues = [issue for issue in (*all_issues(), *beyond()) if issue.category == category]
         name = f"{notebook[:2]} · {category}"
         if (NOTEBOOKS / f"{notebook}.ipynb").exists():
@@ -159,11 +175,10 @@ def _beside(counted: int, claimed: int) -> str:
 
 def readme_index() -> str:
     """Return the README's table of issues, in Markdown, with a link to each notebook and fix file that exists."""
-    notebooks = {category.name: category.notebook for category in all_categories()} | {beyond()[0].category: BEYOND_NOTEBOOK}
     files = {fix.number: fix for fix in fixes.all_fixes()}
     lines = ["| # | issue | severity | what one sees | fix |", "|---:|---|---|---|---|"]
     for issue in (*all_issues(), *beyond()):
-        notebook = f"notebooks/{notebooks[issue.category]}.ipynb"
+        notebook = f"notebooks/{all_notebooks()[issue.category]}.ipynb"
         fix = files.get(issue.number)
         title = f"[{issue.title}]({notebook})" if fix else issue.title
         link = f"[`{fix.path.name}`]({fixes.shown(fix.path)})" if fix else ""
