@@ -1,6 +1,5 @@
 """The review's 46 issues and those beyond it, read from data/: every list and count of them comes from here."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,7 @@ from IPython.display import Markdown
 
 from . import fixes
 from .errors import WorkbookError
-from .paths import DATA, NOTEBOOKS
+from .paths import DATA, NOTEBOOKS, read_csv
 from .tables import Table
 
 SEVERITIES = ("high", "medium", "low")
@@ -57,31 +56,27 @@ def beyond() -> tuple[Issue, ...]:
 
 
 def _read(name: str) -> tuple[Issue, ...]:
-    with open(DATA / name, newline="") as file:
-        return tuple(
-            Issue(
-                int(row["number"]),
-                row["title"],
-                row["category"],
-                row["severity"],
-                tuple(row["tags"].split()),
-                row["symptom"],
-                tuple(int(number) for number in row["touches"].split()),
-            )
-            for row in csv.DictReader(file)
+    return tuple(
+        Issue(
+            int(row["number"]),
+            row["title"],
+            row["category"],
+            row["severity"],
+            tuple(row["tags"].split()),
+            row["symptom"],
+            tuple(int(number) for number in row["touches"].split()),
         )
+        for row in read_csv(DATA / name)
+    )
 
 
 @cache
 def all_categories() -> tuple[Category, ...]:
     """Return the chapters in the review's order."""
-    with open(DATA / "categories.csv", newline="") as file:
-        return tuple(
-            Category(
-                row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new"))
-            )
-            for row in csv.DictReader(file)
-        )
+    return tuple(
+        Category(row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new")))
+        for row in read_csv(DATA / "categories.csv")
+    )
 
 
 @cache
@@ -146,8 +141,7 @@ def chapters() -> Markdown:
 
 def claims_against_counts() -> Table:
     """Compare what the review's summary says with what its items add up to, by category."""
-    with open(DATA / "summary.csv", newline="") as file:
-        claimed_total = {row["claim"]: int(row["value"]) for row in csv.DictReader(file)}
+    claimed_total = {row["claim"]: int(row["value"]) for row in read_csv(DATA / "summary.csv")}
     rows = [
         (
             f"{_beside(len(all_categories()), claimed_total['categories'])} categories",

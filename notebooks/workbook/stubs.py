@@ -9,7 +9,7 @@ import nbformat
 
 from .catalogue import SEVERITIES, all_issues, all_notebooks, beyond, module_of
 from .errors import WorkbookError
-from .paths import ROOT
+from .paths import ROOT, read_csv
 
 FIX = """-- {number} · {title}
 -- Locks: say what, how strongly, and for how long.
@@ -80,9 +80,7 @@ def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = R
     checks, rules = package / "checks" / module, package / "audit" / "rules" / module
     notebook = root / "notebooks" / f"{all_notebooks()[category]}.ipynb"
     beyond_csv = root / "data" / "beyond.csv"
-    with open(beyond_csv, newline="") as file:
-        rows = list(csv.DictReader(file))
-    number = int(rows[-1]["number"]) + 1
+    number = int(read_csv(beyond_csv)[-1]["number"]) + 1
     words = re.findall(r"[a-z0-9]+", title.lower())
     slug = "_".join(words[:4])
     fix = root / "sql" / "fixes" / f"{number}_{slug}.sql"
