@@ -15,9 +15,7 @@ IGNORE_TAG = "nbval-ignore-output"
 SETUP = re.compile(r"import workbook as wb\nfrom workbook import [A-Z]+(, [A-Z]+)*")
 
 ISSUES = (*catalogue.all_issues(), *catalogue.beyond())
-ISSUE_NOTEBOOKS = {category.name: category.notebook for category in catalogue.all_categories()} | {
-    catalogue.beyond()[0].category: catalogue.BEYOND_NOTEBOOK
-}
+ISSUE_NOTEBOOKS = catalogue.all_notebooks()
 
 
 @cache

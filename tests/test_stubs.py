@@ -3,6 +3,8 @@
 import ast
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -36,8 +38,10 @@ def test_writes_a_row_a_fix_a_check_a_rule_and_a_section(checkout: Path) -> None
     (path,) = (checkout / "sql" / "fixes").glob(f"{number}_*.sql")
     assert path.name == f"{number}_sessions_know_no_device.sql"
     assert "still to be written" in Fix(number, path).body
-    for module, decorator in (("checks.py", "check"), ("audit/rules.py", "rule")):
-        tree = ast.parse((checkout / "notebooks" / "workbook" / module).read_text())
+    for module, decorator in (("checks/beyond.py", "check"), ("audit/rules/beyond.py", "rule")):
+        path = checkout / "notebooks" / "workbook" / module
+        subprocess.run([sys.executable, "-m", "ruff", "check", path], check=True)
+        tree = ast.parse(path.read_text())
         function = tree.body[-1]
         assert isinstance(function, ast.FunctionDef)
         assert function.name == "sessions_know_no_device"

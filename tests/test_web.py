@@ -44,8 +44,7 @@ def test_report_has_a_page_for_each_notebook_and_each_fix(folder: Path) -> None:
 
 def test_index_leads_to_every_issue_and_its_fix(folder: Path) -> None:
     index = (folder / "index.html").read_text()
-    chapters = {category.name: category.notebook for category in catalogue.all_categories()}
-    chapters |= {catalogue.beyond()[0].category: catalogue.BEYOND_NOTEBOOK}
+    chapters = catalogue.all_notebooks()
     for issue in (*catalogue.all_issues(), *catalogue.beyond()):
         assert f'href="{chapters[issue.category]}.html#{issue.number}-' in index
         assert f'href="fixes/{fixes.find(issue.number).name}.html"' in index

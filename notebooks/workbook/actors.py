@@ -1,18 +1,11 @@
 """Who acts in the demonstrations, and the fixed ids of the rows that they act on."""
 
-import csv
 import json
 from dataclasses import dataclass
 
-from .paths import DATA
+from .paths import DATA, read_csv
 
-
-def _read_names() -> dict[str, str]:
-    with open(DATA / "names.csv", newline="") as file:
-        return {row["name"]: row["id"] for row in csv.DictReader(file)}
-
-
-NAMES = _read_names()
+NAMES = {row["name"]: row["id"] for row in read_csv(DATA / "names.csv")}
 """Every :name that a statement may use without saying what it stands for, and its id."""
 
 

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import md5
 from secrets import token_hex
 from typing import Any, TextIO
@@ -24,6 +24,10 @@ from psycopg import AsyncConnection, sql
 
 Facts = list[dict[str, object]]
 """What a write leaves behind, as `traffic.Traffic.acknowledged` tells it."""
+Rows = list[tuple[Any, ...]]
+"""What a request that went well brought."""
+Wrote = Callable[[Rows], Facts]
+"""Tells from a request's rows what it leaves behind."""
 
 THINK_S = (0.2, 0.6)
 """How long a learner waits between two requests, at random."""
@@ -38,7 +42,6 @@ PATIENCE_S = 20
 """How long requests may take to end when the app stops."""
 
 NO_CONNECTION = "08006"
-NO_DATA = "02000"
 CANCELED = "57014"
 
 
@@ -47,7 +50,7 @@ CANCELED = "57014"
 
 @dataclass(frozen=True)
 class Words:
-    """What clients of one version say. Old ones find their tables by the search path, as the API sets it for each request."""
+    """What clients of one version say. They find their tables by the search path, as the API sets it for each request."""
 
     version: str
     search_path: str
@@ -89,27 +92,15 @@ OLD = Words(
     scenario_id=1,
 )
 
-NEW = Words(
+NEW = replace(
+    OLD,
     version="new",
     search_path="public",
-    sessions="""select sessions.id, sessions.is_completed, sessions.started_at, scenarios.title
-        from public.sessions left join public.scenarios on scenarios.id = sessions.scenario_id
-        where sessions.user_id = %s order by sessions.started_at desc limit 20""",
-    page="""select id, role, content, sent_at from public.messages
+    page="""select id, role, content, sent_at from messages
         where session_id = %s and chat_type = %s order by sent_at, id limit 50""",
-    profile="""select id, email, completed_scenario_count, current_week_completion_count
-        from public.profiles where id = %s""",
-    start="insert into public.sessions (user_id, scenario_id) values (%s, %s) returning id",
-    send="""insert into public.messages (session_id, role, chat_type, content, client_message_id)
+    send="""insert into messages (session_id, role, chat_type, content, client_message_id)
         values (%s, 'user', %s, %s, %s) on conflict (session_id, client_message_id) do nothing returning id, sent_at""",
-    complete="update public.sessions set is_completed = true where id = %s returning id, is_completed",
-    abandon="delete from public.sessions where id = %s returning id",
-    reply="""insert into public.messages (session_id, role, chat_type, content) values (%s, %s, %s, %s)
-        returning id, sent_at""",
-    log="""insert into public.logs (level, event_type, user_id, session_id, metadata) values ('info', %s, %s, %s, %s)
-        returning id""",
-    edit="update public.sessions set last_activity_at = now() where id = %s returning last_activity_at",
-    scenario="update public.scenarios set initial_message_helper = %s where id = %s returning id",
+    reply="insert into messages (session_id, role, chat_type, content) values (%s, %s, %s, %s) returning id, sent_at",
     scenario_id=2,
 )
 
@@ -137,13 +128,6 @@ SAYINGS = (
 
 
 # --- Requests -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a request that went well brought."""
-
-    rows: list[tuple[Any, ...]]
 
 
 @dataclass
@@ -216,29 +200,28 @@ class Client:
         values: Sequence[object] = (),
         *,
         user: str | None = None,
-        one: bool = False,
-        wrote: Callable[[Answer], Facts] | None = None,
+        one: bool = True,
+        wrote: Wrote | None = None,
         attempt: int = 1,
-    ) -> Answer | None:
+    ) -> Rows | None:
         """Send one statement in a transaction, as the API does, and write down what became of it.
 
         Args:
             what: the kind of statement.
             user: whose token it comes with.
             one: whether it must find one row; with another number the request is rolled back, and has failed.
-            wrote: what it leaves behind, told from its answer.
+            wrote: what it leaves behind.
             attempt: the how-manieth time it is sent.
 
         Returns:
-            The answer; None where it failed, or where it is unknown whether it was committed.
+            Its rows; None where it failed, or where it is unknown whether it was committed.
         """
 
-        async def work(connection: AsyncConnection) -> Answer:
-            cursor = await connection.execute(statement, values)
-            answer = Answer(await cursor.fetchall() if cursor.description else [])
-            if one and len(answer.rows) != 1:
-                raise psycopg.errors.NoData(f"one row was expected, and {len(answer.rows)} came")
-            return answer
+        async def work(connection: AsyncConnection) -> Rows:
+            rows = await (await connection.execute(statement, values)).fetchall()
+            if one and len(rows) != 1:
+                raise psycopg.errors.NoData(f"one row was expected, and {len(rows)} came")
+            return rows
 
         return await self.measure(what, self._beginning("begin", user), work, wrote, attempt)
 
@@ -246,12 +229,12 @@ class Client:
         self,
         what: str,
         beginning: str,
-        work: Callable[[AsyncConnection], Awaitable[Answer]],
-        wrote: Callable[[Answer], Facts] | None = None,
+        work: Callable[[AsyncConnection], Awaitable[Rows]],
+        wrote: Wrote | None = None,
         attempt: int = 1,
-    ) -> Answer | None:
+    ) -> Rows | None:
         """Do some work in a transaction, and write down what became of it; see `request`."""
-        answer: Answer | None = None
+        rows: Rows = []
         facts: Facts = []
         sqlstate = message = None
         self.is_unknown = self.was_cut_off = committing = False
@@ -259,8 +242,8 @@ class Client:
         try:
             connection = await self.connect()
             await connection.execute(beginning)
-            answer = await work(connection)
-            facts = wrote(answer) if wrote else []
+            rows = await work(connection)
+            facts = wrote(rows) if wrote else []
             committing = True
             await connection.execute("commit")
         except psycopg.Error as error:
@@ -290,14 +273,14 @@ class Client:
                 outcome=outcome,
                 wrote=facts if outcome != "failed" else [],
             )
-        return answer if sqlstate is None else None
+        return rows if sqlstate is None else None
 
     async def report(self, seconds: float) -> None:
         """Read slices of all messages from one snapshot, for so many seconds."""
         until = time.perf_counter() + seconds
 
-        async def work(connection: AsyncConnection) -> Answer:
-            rows: list[tuple[Any, ...]] = []
+        async def work(connection: AsyncConnection) -> Rows:
+            rows: Rows = []
             while time.perf_counter() < until and not self._app.stopping.is_set():
                 digits = f"{self._app.random.randrange(256):02x}"
                 bounds = [digits.ljust(32, "0"), digits.ljust(32, "f")]
@@ -305,7 +288,7 @@ class Client:
                 rows += await (await connection.execute(REPORT, bounds)).fetchall()
                 # No more than half of a processor.
                 await asyncio.sleep(max(0.02, time.perf_counter() - began))
-            return Answer(rows)
+            return rows
 
         await self.measure("report", self._beginning("begin isolation level repeatable read"), work)
 
@@ -372,27 +355,21 @@ class Learner:
 
     async def _find_session(self, user: User) -> None:
         """Take up the session that is open, or start one."""
-        listed = await self._client.request("list sessions", self._words.sessions, [user.id], user=user.id)
+        listed = await self._client.request("list sessions", self._words.sessions, [user.id], user=user.id, one=False)
         if listed is None:
             return
-        self._known = [str(row[0]) for row in listed.rows]
-        if still_open := [str(row[0]) for row in listed.rows if not row[1]]:
+        self._known = [str(row[0]) for row in listed]
+        if still_open := [str(row[0]) for row in listed if not row[1]]:
             self._session = Session(still_open[0], said_at=time.perf_counter())
             return
         await self._think()
         if self._side.stopping.is_set():
             return
         scenario = self._app.random.randint(1, 3)
-        started = await self._client.request(
-            "start session",
-            self._words.start,
-            [user.id, scenario],
-            user=user.id,
-            one=True,
-            wrote=lambda answer: [{"kind": "session", "id": str(answer.rows[0][0]), "user": user.id, "scenario": scenario}],
-        )
+        wrote = fact("session", id=FIRST, user=user.id, scenario=scenario)
+        started = await self._client.request("start session", self._words.start, [user.id, scenario], user=user.id, wrote=wrote)
         if started:
-            self._session = Session(str(started.rows[0][0]))
+            self._session = Session(str(started[0][0]))
             user.sessions += 1
 
     async def _go_on(self, user: User, session: Session) -> None:
@@ -400,11 +377,11 @@ class Learner:
         if chance < 0.3:
             which = self._app.random.choice([session.id, *self._known[:1]])
             chat = self._app.random.choice(["main", "main", "helper"])
-            await self._client.request("read a page", self._words.page, [which, chat], user=user.id)
+            await self._client.request("read a page", self._words.page, [which, chat], user=user.id, one=False)
         elif chance < 0.4:
-            await self._client.request("list sessions", self._words.sessions, [user.id], user=user.id)
+            await self._client.request("list sessions", self._words.sessions, [user.id], user=user.id, one=False)
         elif chance < 0.5:
-            await self._client.request("read profile", self._words.profile, [user.id], user=user.id, one=True)
+            await self._client.request("read profile", self._words.profile, [user.id], user=user.id)
         elif session.messages < 2 or chance < 0.85:
             await self._say(user, session)
         elif chance < 0.98:
@@ -422,7 +399,7 @@ class Learner:
         if self._words is NEW:
             sent = await self._send_once(user, session, values, wrote)
         else:
-            sent = await self._client.request("send message", self._words.send, values, user=user.id, one=True, wrote=wrote)
+            sent = await self._client.request("send message", self._words.send, values, user=user.id, wrote=wrote)
         session.said_at = time.perf_counter()
         if sent is None:
             # It may be over, or somebody else's by now.
@@ -431,9 +408,7 @@ class Learner:
         session.messages += 1
         await self._side.ask(Job(user.id, session.id, chat))
 
-    async def _send_once(
-        self, user: User, session: Session, values: list[object], wrote: Callable[[Answer], Facts]
-    ) -> Answer | None:
+    async def _send_once(self, user: User, session: Session, values: list[object], wrote: Wrote) -> Rows | None:
         """Send a message under an id, and again where its answer was lost: v2 stores it once."""
         client_message_id = str(uuid.UUID(int=self._app.random.getrandbits(128), version=4))
         known = [session.id, client_message_id]
@@ -443,39 +418,28 @@ class Learner:
                 self._words.send,
                 [*values, client_message_id],
                 user=user.id,
-                wrote=lambda answer: wrote(answer) if answer.rows else [],
+                one=False,
+                wrote=lambda rows: wrote(rows) if rows else [],
                 attempt=attempt,
             )
-            if sent and not sent.rows:
-                return await self._client.request("find message", SENT_BEFORE, known, user=user.id, one=True, wrote=wrote)
+            if sent == []:
+                return await self._client.request("find message", SENT_BEFORE, known, user=user.id, wrote=wrote)
             if sent or not self._client.is_unknown:
                 return sent
             await pause(self._side.stopping, BETWEEN_MESSAGES_S)
         return None
 
     async def _complete(self, user: User, session: Session) -> None:
-        done = await self._client.request(
-            "complete session",
-            self._words.complete,
-            [session.id],
-            user=user.id,
-            one=True,
-            wrote=lambda _: [{"kind": "completion", "session": session.id, "user": user.id}],
-        )
+        wrote = fact("completion", session=session.id, user=user.id)
+        done = await self._client.request("complete session", self._words.complete, [session.id], user=user.id, wrote=wrote)
         self._session = None
         if done and self._app.dirty and self._words is OLD and self._app.random.random() < 0.2:
             await self._side.ask(Job(user.id, session.id, "main", late=True))
         self._change_user(user)
 
     async def _abandon(self, user: User, session: Session) -> None:
-        await self._client.request(
-            "delete session",
-            self._words.abandon,
-            [session.id],
-            user=user.id,
-            one=True,
-            wrote=lambda _: [{"kind": "deletion", "session": session.id}],
-        )
+        wrote = fact("deletion", session=session.id)
+        await self._client.request("delete session", self._words.abandon, [session.id], user=user.id, wrote=wrote)
         self._session = None
         self._change_user(user)
 
@@ -523,27 +487,16 @@ class Backend:
                 "edit session",
                 self._words.edit,
                 [job.session],
-                one=True,
-                wrote=lambda answer: [{"kind": "activity", "session": job.session, "at": answer.rows[0][0].isoformat()}],
+                wrote=lambda rows: [{"kind": "activity", "session": job.session, "at": rows[0][0].isoformat()}],
             )
         if self._app.random.random() < 0.03:
             scenario, text = self._words.scenario_id, f"Ask me what a word means. ({self._app.token()})"
-            await self._client.request(
-                "edit scenario",
-                self._words.scenario,
-                [text, scenario],
-                one=True,
-                wrote=lambda _: [{"kind": "scenario", "id": scenario, "text": text}],
-            )
+            wrote = fact("scenario", id=scenario, text=text)
+            await self._client.request("edit scenario", self._words.scenario, [text, scenario], wrote=wrote)
 
     async def _store(self, job: Job, statement: str, role: str, chat: str, content: str) -> None:
-        await self._client.request(
-            "store reply",
-            statement,
-            [job.session, role, chat, content],
-            one=True,
-            wrote=stored(job.session, role, chat, content),
-        )
+        wrote = stored(job.session, role, chat, content)
+        await self._client.request("store reply", statement, [job.session, role, chat, content], wrote=wrote)
 
     async def _reply_as_v1_lets(self, job: Job) -> None:
         """Store what v2 forbids: the other chat's role, too long a text, two different times, or a reply that comes too late."""
@@ -562,22 +515,17 @@ class Backend:
         message = str(uuid.UUID(int=self._app.random.getrandbits(128), version=4))
         parts = [self._app.say(), " Gern geschehen."]
         for seq, part in enumerate(parts, start=1):
-            written = await self._client.request("store fragment", CHUNK, [message, seq, job.session, job.chat, part], one=True)
+            written = await self._client.request("store fragment", CHUNK, [message, seq, job.session, job.chat, part])
             if written is None:
                 return
-        fact = message_fact(message, job.session, "assistant", job.chat, "".join(parts), None)
-        await self._client.request("finalize reply", FINALIZE, [message], one=True, wrote=lambda _: [fact])
+        whole = message_fact(message, job.session, "assistant", job.chat, "".join(parts), None)
+        await self._client.request("finalize reply", FINALIZE, [message], wrote=lambda _: [whole])
 
     async def _log(self, job: Job) -> None:
-        token = self._app.token()
-        event = "api_call_completed"
-        await self._client.request(
-            "write log",
-            self._words.log,
-            [event, job.user, job.session, json.dumps({"token": token, "attempt": 1})],
-            one=True,
-            wrote=lambda answer: [{"kind": "log", "id": str(answer.rows[0][0]), "token": token, "event": event}],
-        )
+        token, event = self._app.token(), "api_call_completed"
+        values = [event, job.user, job.session, json.dumps({"token": token, "attempt": 1})]
+        wrote = fact("log", id=FIRST, token=token, event=event)
+        await self._client.request("write log", self._words.log, values, wrote=wrote)
 
 
 class Auth:
@@ -607,38 +555,21 @@ class Auth:
     async def sign_up(self) -> None:
         """Sign a new user up."""
         email = f"{self._app.token()}@traffic.example"
-        answer = await self._accounts.request(
-            "sign up",
-            SIGN_UP,
-            [email],
-            one=True,
-            wrote=lambda answer: [{"kind": "sign-up", "id": str(answer.rows[0][0]), "email": email}],
-        )
-        if answer:
-            user = User(str(answer.rows[0][0]), signed_up=True)
+        rows = await self._accounts.request("sign up", SIGN_UP, [email], wrote=fact("sign-up", id=FIRST, email=email))
+        if rows:
+            user = User(str(rows[0][0]), signed_up=True)
             self._app.fresh.append(user)
             self._app.signed_up.append(user)
 
     async def _change_address(self, user: User) -> None:
         email = f"{self._app.token()}@traffic.example"
-        await self._accounts.request(
-            "change address",
-            CHANGE_ADDRESS,
-            [email, user.id],
-            one=True,
-            wrote=lambda _: [{"kind": "address", "id": user.id, "email": email}],
-        )
+        wrote = fact("address", id=user.id, email=email)
+        await self._accounts.request("change address", CHANGE_ADDRESS, [email, user.id], wrote=wrote)
 
     async def _delete(self, user: User) -> None:
         # Whoever was deleted, or may have been, never comes back.
         self._app.signed_up.remove(user)
-        await self._deletions.request(
-            "delete user",
-            DELETE_USER,
-            [user.id],
-            one=True,
-            wrote=lambda _: [{"kind": "user deletion", "id": user.id}],
-        )
+        await self._deletions.request("delete user", DELETE_USER, [user.id], wrote=fact("user deletion", id=user.id))
 
 
 class Side:
@@ -809,11 +740,20 @@ class App:
         await client.close()
 
 
-def stored(session: str, role: str, chat: str, content: str) -> Callable[[Answer], Facts]:
-    """Return what tells from an answer with id and time that a message was stored."""
+FIRST = object()
+"""Stands in a fact for the first value of the request's row: the id of what it made."""
 
-    def wrote(answer: Answer) -> Facts:
-        ((message, at),) = answer.rows
+
+def fact(kind: str, **facts: object) -> Wrote:
+    """Return what tells that a write of a kind has been."""
+    return lambda rows: [{"kind": kind} | {name: str(rows[0][0]) if value is FIRST else value for name, value in facts.items()}]
+
+
+def stored(session: str, role: str, chat: str, content: str) -> Wrote:
+    """Return what tells from a row with id and time that a message was stored."""
+
+    def wrote(rows: Rows) -> Facts:
+        ((message, at),) = rows
         return [message_fact(str(message), session, role, chat, content, at.isoformat())]
 
     return wrote

@@ -34,7 +34,7 @@ from .database import (
     send,
 )
 from .measure import scale
-from .paths import DATA, ROOT, SQL
+from .paths import DATA, ROOT, SQL, read_csv
 
 FOLDER = DATA / "benchmarks"
 CHUNK = 1000
@@ -229,10 +229,7 @@ def commit() -> str:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(path) if path.exists() else []
 
 
 def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]]:

@@ -1,6 +1,6 @@
 """The review's 46 issues and those beyond it, read from data/: every list and count of them comes from here."""
 
-import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -8,7 +8,7 @@ from IPython.display import Markdown
 
 from . import fixes
 from .errors import WorkbookError
-from .paths import DATA, NOTEBOOKS
+from .paths import DATA, NOTEBOOKS, read_csv
 from .tables import Table
 
 SEVERITIES = ("high", "medium", "low")
@@ -55,35 +55,48 @@ def beyond() -> tuple[Issue, ...]:
     return _read("beyond.csv")
 
 
-BEYOND_NOTEBOOK = "08_beyond"
-
-
 def _read(name: str) -> tuple[Issue, ...]:
-    with open(DATA / name, newline="") as file:
-        return tuple(
-            Issue(
-                int(row["number"]),
-                row["title"],
-                row["category"],
-                row["severity"],
-                tuple(row["tags"].split()),
-                row["symptom"],
-                tuple(int(number) for number in row["touches"].split()),
-            )
-            for row in csv.DictReader(file)
+    return tuple(
+        Issue(
+            int(row["number"]),
+            row["title"],
+            row["category"],
+            row["severity"],
+            tuple(row["tags"].split()),
+            row["symptom"],
+            tuple(int(number) for number in row["touches"].split()),
         )
+        for row in read_csv(DATA / name)
+    )
 
 
 @cache
 def all_categories() -> tuple[Category, ...]:
     """Return the chapters in the review's order."""
-    with open(DATA / "categories.csv", newline="") as file:
-        return tuple(
-            Category(
-                row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new"))
-            )
-            for row in csv.DictReader(file)
-        )
+    return tuple(
+        Category(row["category"], row["notebook"], *(int(row[f"claimed_{what}"]) for what in ("issues", "double_trouble", "new")))
+        for row in read_csv(DATA / "categories.csv")
+    )
+
+
+@cache
+def all_notebooks() -> dict[str, str]:
+    """Return each category's notebook, without its ending, in reading order; the last is of what lies beyond the review."""
+    return {category.name: category.notebook for category in all_categories()} | {beyond()[0].category: "08_beyond"}
+
+
+def module_of(category: str) -> str:
+    """Return what a category's modules are called: as its notebook, without the number."""
+    return all_notebooks()[category].partition("_")[2]
+
+
+def registrar[F](functions: dict[int, F]) -> Callable[[int], Callable[[F], F]]:
+    """Return a decorator that enters a function under the number of its issue."""
+
+    def enter(number: int) -> Callable[[F], F]:
+        return lambda function: functions.setdefault(number, function)
+
+    return enter
 
 
 def issue(number: int) -> Issue:
@@ -109,16 +122,14 @@ def issue_table(category: str | None = None) -> Table:
         if category in (None, issue.category)
     ]
     if not rows:
-        names = [entry.name for entry in all_categories()] + [beyond()[0].category]
-        raise WorkbookError(f"There is no category {category!r}; take one of {', '.join(names)}.")
+        raise WorkbookError(f"There is no category {category!r}; take one of {', '.join(all_notebooks())}.")
     return Table.of(rows, ["issue", "title", "severity", "tags", "symptom"])
 
 
 def chapters() -> Markdown:
     """Show the notebooks with their issues, in reading order, with links to those that are there."""
     lines = ["| notebook | issues | of high severity |", "|---|---|---|"]
-    notebooks = [(category.name, category.notebook) for category in all_categories()]
-    for category, notebook in [*notebooks, (beyond()[0].category, BEYOND_NOTEBOOK)]:
+    for category, notebook in all_notebooks().items():
         issues = [issue for issue in (*all_issues(), *beyond()) if issue.category == category]
         name = f"{notebook[:2]} · {category}"
         if (NOTEBOOKS / f"{notebook}.ipynb").exists():
@@ -130,8 +141,7 @@ def chapters() -> Markdown:
 
 def claims_against_counts() -> Table:
     """Compare what the review's summary says with what its items add up to, by category."""
-    with open(DATA / "summary.csv", newline="") as file:
-        claimed_total = {row["claim"]: int(row["value"]) for row in csv.DictReader(file)}
+    claimed_total = {row["claim"]: int(row["value"]) for row in read_csv(DATA / "summary.csv")}
     rows = [
         (
             f"{_beside(len(all_categories()), claimed_total['categories'])} categories",
@@ -159,11 +169,10 @@ def _beside(counted: int, claimed: int) -> str:
 
 def readme_index() -> str:
     """Return the README's table of issues, in Markdown, with a link to each notebook and fix file that exists."""
-    notebooks = {category.name: category.notebook for category in all_categories()} | {beyond()[0].category: BEYOND_NOTEBOOK}
     files = {fix.number: fix for fix in fixes.all_fixes()}
     lines = ["| # | issue | severity | what one sees | fix |", "|---:|---|---|---|---|"]
     for issue in (*all_issues(), *beyond()):
-        notebook = f"notebooks/{notebooks[issue.category]}.ipynb"
+        notebook = f"notebooks/{all_notebooks()[issue.category]}.ipynb"
         fix = files.get(issue.number)
         title = f"[{issue.title}]({notebook})" if fix else issue.title
         link = f"[`{fix.path.name}`]({fixes.shown(fix.path)})" if fix else ""

@@ -12,7 +12,7 @@ from . import fixes
 from .actors import ADMIN, ANNA, ANON, OWNER, SERVICE, Actor
 from .database import Database, assume, clone, send
 from .errors import WorkbookError
-from .paths import DATA
+from .paths import DATA, read_csv
 from .tables import Table
 
 FILE = DATA / "clients.csv"
@@ -49,14 +49,11 @@ class Client:
 
 
 COLUMNS = tuple(Client.__dataclass_fields__)
-TRIED = ("until", "sqlstate", "pauses")
-"""The columns that `refresh` writes."""
 
 
 def declared() -> tuple[Client, ...]:
     """Return what data/clients.csv lists, in its order."""
-    with open(FILE, newline="") as file:
-        return tuple(Client(**row) for row in csv.DictReader(file))
+    return tuple(Client(**row) for row in read_csv(FILE))
 
 
 # --- Trying ---------------------------------------------------------------------------------------------------

@@ -1,21 +1,19 @@
 """The maintenance jobs, read from data/jobs.csv: what to schedule, and how to notice that one did not run."""
 
-import csv
 from functools import cache
 
 from IPython.display import Markdown
 
 from .actors import ADMIN
 from .database import Database
-from .paths import DATA
+from .paths import DATA, read_csv
 from .tables import Table
 
 
 @cache
 def declared() -> tuple[dict[str, str], ...]:
     """Return the rows of data/jobs.csv, one for each job that runs by the clock."""
-    with open(DATA / "jobs.csv", newline="") as file:
-        return tuple(csv.DictReader(file))
+    return tuple(read_csv(DATA / "jobs.csv"))
 
 
 def table() -> Table:

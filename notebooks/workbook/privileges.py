@@ -1,6 +1,5 @@
 """Who may do what: data/privileges.csv against the catalog, and every cell of the matrix tried for real."""
 
-import csv
 from dataclasses import dataclass
 from functools import cache
 
@@ -8,7 +7,7 @@ import psycopg
 
 from .actors import ADMIN, ANNA, ANON, BEN, SERVICE, Actor
 from .database import Database, assume, send
-from .paths import DATA
+from .paths import DATA, read_csv
 from .tables import Table
 
 COMMANDS = ("select", "insert", "update", "delete", "truncate")
@@ -31,11 +30,10 @@ class Privilege:
 @cache
 def declared() -> tuple[Privilege, ...]:
     """Return what data/privileges.csv lists."""
-    with open(DATA / "privileges.csv", newline="") as file:
-        return tuple(
-            Privilege(row["role"], row["object"], row["command"], tuple(row["columns"].split()), row["rows"])
-            for row in csv.DictReader(file)
-        )
+    return tuple(
+        Privilege(row["role"], row["object"], row["command"], tuple(row["columns"].split()), row["rows"])
+        for row in read_csv(DATA / "privileges.csv")
+    )
 
 
 # What PostgreSQL grants by itself counts too, such as EXECUTE to everybody.

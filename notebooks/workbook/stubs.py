@@ -3,14 +3,13 @@
 import csv
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
-from .catalogue import BEYOND_NOTEBOOK, SEVERITIES, all_issues
+from .catalogue import SEVERITIES, all_issues, all_notebooks, beyond, module_of
 from .errors import WorkbookError
-from .paths import ROOT
+from .paths import ROOT, read_csv
 
 FIX = """-- {number} · {title}
 -- Locks: say what, how strongly, and for how long.
@@ -38,7 +37,7 @@ RULE = '''
 @rule({number})
 def {function}(db: Subject) -> str | None:
     """Say where in the catalog the flaw shows."""
-    raise OnlyBehaviour("nobody has written this rule yet")
+    raise NotSeen("nobody has written this rule yet")
 '''
 
 SECTION = [
@@ -54,29 +53,6 @@ SECTION = [
     ("code", 'wb.prove({number}, wb.clone("v1"), wb.clone({number}))'),
     ("markdown", "### Cost and limits\n- What it locks and costs, and when not to use it."),
 ]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The files of a checkout that an issue has a part in."""
-
-    root: Path
-
-    @property
-    def rows(self) -> Path:
-        return self.root / "data" / "beyond.csv"
-
-    @property
-    def checks(self) -> Path:
-        return self.root / "notebooks" / "workbook" / "checks.py"
-
-    @property
-    def rules(self) -> Path:
-        return self.root / "notebooks" / "workbook" / "audit" / "rules.py"
-
-    @property
-    def notebook(self) -> Path:
-        return self.root / "notebooks" / f"{BEYOND_NOTEBOOK}.ipynb"
 
 
 def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = ROOT) -> list[str]:
@@ -98,10 +74,13 @@ def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = R
         raise WorkbookError(
             f'Say what it is: make issue TITLE="A title" SYMPTOM="What one sees" SEVERITY={"|".join(SEVERITIES)}.'
         )
-    place = _Place(root)
-    with open(place.rows, newline="") as file:
-        rows = list(csv.DictReader(file))
-    number = int(rows[-1]["number"]) + 1
+    package = root / "notebooks" / "workbook"
+    category = beyond()[0].category
+    module = f"{module_of(category)}.py"
+    checks, rules = package / "checks" / module, package / "audit" / "rules" / module
+    notebook = root / "notebooks" / f"{all_notebooks()[category]}.ipynb"
+    beyond_csv = root / "data" / "beyond.csv"
+    number = int(read_csv(beyond_csv)[-1]["number"]) + 1
     words = re.findall(r"[a-z0-9]+", title.lower())
     slug = "_".join(words[:4])
     fix = root / "sql" / "fixes" / f"{number}_{slug}.sql"
@@ -116,15 +95,15 @@ def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = R
         "function": slug,
     }
     row = io.StringIO()
-    csv.writer(row, lineterminator="\n").writerow([number, texts["title"], rows[-1]["category"], severity, "", symptom, ""])
-    with open(place.rows, "a") as file:
+    csv.writer(row, lineterminator="\n").writerow([number, texts["title"], category, severity, "", symptom, ""])
+    with open(beyond_csv, "a") as file:
         file.write(row.getvalue())
     fix.write_text(FIX.format(**texts))
-    for path, stub in ((place.checks, CHECK), (place.rules, RULE)):
+    for path, stub in ((checks, CHECK), (rules, RULE)):
         with open(path, "a") as file:
             file.write(stub.format(**texts))
-    _add_section(place.notebook, texts)
-    shown = [path.relative_to(root).as_posix() for path in (fix, place.checks, place.rules, place.notebook)]
+    _add_section(notebook, texts)
+    shown = [path.relative_to(root).as_posix() for path in (fix, checks, rules, notebook)]
     return [
         f"Issue {number} is in data/beyond.csv. Now, in this order:",
         f"1. {shown[1]}: the check, which has to see the flaw on v1",

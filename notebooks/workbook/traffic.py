@@ -66,14 +66,6 @@ class Traffic:
         """
         self._tell({"do": "turn", "version": "new", "on": on})
 
-    def old_clients(self, on: bool) -> None:
-        """Let the clients that speak v1's words begin, or end once each has its answer.
-
-        Raises:
-            WorkbookError: the clients have stopped.
-        """
-        self._tell({"do": "turn", "version": "old", "on": on})
-
     def stop(self) -> None:
         """End when each client has its answer, or after 20 s without one. A second call does nothing.
 

@@ -10,8 +10,10 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import sql
 
+from ..catalogue import registrar
 from .catalog import NotSeen
-from .rules import ORDER, Subject, users_table
+from .rules.design import ORDER
+from .rules.subject import Subject, users_table
 
 
 class Stage:
@@ -90,16 +92,7 @@ Probe = Callable[[Stage], str | None]
 """Tries a flaw on the stage; returns what it saw of it in a few words, or None."""
 
 PROBES: dict[int, Probe] = {}
-
-
-def probe(number: int) -> Callable[[Probe], Probe]:
-    """Register the probe of an issue."""
-
-    def register(function: Probe) -> Probe:
-        PROBES[number] = function
-        return function
-
-    return register
+probe = registrar(PROBES)
 
 
 @contextmanager

@@ -96,11 +96,8 @@ def _columns(statement: str, which: str) -> list[str]:
     """Return the columns that an ALTER TABLE brings, or takes away; a renamed one is both."""
     if not statement.startswith("alter table"):
         return []
-    if which == "new":
-        return re.findall(r"add column (\w+)|rename column \w+ to (\w+)", statement) and [
-            first or second for first, second in re.findall(r"add column (\w+)|rename column \w+ to (\w+)", statement)
-        ]
-    return [first or second for first, second in re.findall(r"drop column (\w+)|rename column (\w+) to", statement)]
+    pattern = {"new": r"(?:add column|rename column \w+ to) (\w+)", "gone": r"(?:drop|rename) column (\w+)"}[which]
+    return re.findall(pattern, statement)
 
 
 def _in_two(statement: str, table: str, later_words: set[str]) -> tuple[list[str], list[str], dict[str, str]]:
