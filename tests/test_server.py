@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from helpers import Run, ask, is_one_sentence
@@ -77,23 +78,40 @@ class TestLifecycle:
 
     def test_stops_only_when_nobody_else_uses_it(self, own_server: EmbeddedServer) -> None:
         own_server.start()
-        own_server.join()
-        code = (
-            "from pathlib import Path; from workbook.server import *; import workbook.server as s, time;"
-            f"e = EmbeddedServer(Path({str(own_server.home)!r}), s._archive(), Account.for_server());"
-            "e.join(); print('joined', flush=True); time.sleep(60)"
-        )
-        other = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")},
-        )
-        assert other.stdout.readline() == "joined\n"
+        other = user_of(own_server, "time.sleep(60)")
         assert not own_server.stop_unless_used()
-        other.kill()
-        other.communicate()
+        kill(other)
         assert own_server.stop_unless_used()
+
+
+def user_of(own: EmbeddedServer, then: str) -> subprocess.Popen[str]:
+    """Start a process that uses the server, and return it once the server answers it."""
+    clock = f"parse_clock('{own.clock:%F %T}')" if own.clock else None
+    code = (
+        "import time; from pathlib import *; from workbook.server import *\n"
+        f"e = EmbeddedServer(Path({str(own.home)!r}), Path({str(own.archive)!r}), Account.for_server(), {clock},"
+        f" {own.durable}, {own.linger_s})\n"
+        "e.start(); psycopg.connect(libpq_url(e.url)).close(); print('uses it', flush=True)\n"
+        f"{then}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(server.ROOT / "notebooks")}
+    user = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert user.stdout.readline() == "uses it\n"
+    return user
+
+
+def kill(user: subprocess.Popen[str]) -> None:
+    """End a process as nothing can prepare for."""
+    user.kill()
+    user.communicate()
+
+
+def ends(own: EmbeddedServer, within_s: float = 20) -> bool:
+    """Wait for the server to end by itself."""
+    deadline = time.monotonic() + within_s
+    while own._pid() is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return own._pid() is None
 
 
 needs_clock = pytest.mark.skipif(server._clock_library() is None, reason="libfaketime (Debian's package faketime) is not here")
@@ -201,6 +219,71 @@ class TestClock:
             assert timedelta() <= moment - server.parse_clock(clock) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
+class TestLastUser:
+    KINDS = [
+        {},
+        {"durable": True},
+        pytest.param({"clock": datetime(2026, 1, 1, tzinfo=UTC)}, marks=needs_clock),
+    ]
+
+    @pytest.fixture
+    def brief(self, own_server: EmbeddedServer) -> EmbeddedServer:
+        """A server that goes on for a second when nobody uses it any more."""
+        return replace(own_server, linger_s=1)
+
+    @pytest.mark.parametrize("kind", KINDS, ids=["plain", "durable", "clock"])
+    def test_that_is_killed_takes_the_server_along(self, kind: dict[str, object], brief: EmbeddedServer) -> None:
+        own = replace(brief, **kind)
+        user = user_of(own, "time.sleep(600)")
+        time.sleep(3)
+        assert own._pid() is not None
+        kill(user)
+        assert ends(own)
+        log = own.log.read_text()
+        assert "fast shutdown" in log and "database system is shut down" in log
+
+    def test_of_several_ends_it_whoever_started_it(self, brief: EmbeddedServer) -> None:
+        first, second = user_of(brief, "time.sleep(600)"), user_of(brief, "time.sleep(600)")
+        kill(first)
+        time.sleep(3)
+        assert brief._pid() is not None
+        kill(second)
+        assert ends(brief)
+
+    def test_that_is_only_connected_counts(self, brief: EmbeddedServer) -> None:
+        brief.start()
+        with psycopg.connect(server.libpq_url(brief.url), autocommit=True) as connection:
+            brief.leave()
+            time.sleep(3)
+            connection.execute("select 1")
+        assert ends(brief)
+
+    def test_that_comes_as_it_stops_has_it_started_again(self, brief: EmbeddedServer) -> None:
+        hasty = replace(brief, linger_s=0.1)
+        for pause in range(12):
+            hasty.start()
+            assert ask(hasty, "select 1") == 1
+            hasty.leave()
+            time.sleep(0.03 * pause)
+        assert ends(hasty)
+
+    def test_after_a_killed_keeper_still_ends_it(self, brief: EmbeddedServer) -> None:
+        brief.start()
+        (keeper,) = [
+            process for process in psutil.process_iter(["cmdline"]) if str(brief.home) in (process.info["cmdline"] or [])
+        ]
+        keeper.kill()
+        psutil.wait_procs([keeper])
+        assert not brief.start()
+        brief.leave()
+        assert ends(brief)
+
+    def test_of_no_command_is_what_a_notebook_is(self, run_python: Run) -> None:
+        done = run_python("from workbook import server; server.url(); print(list(server._joined))", DATABASE_URL="")
+        assert "users-" in done.stdout
+
+
 def at(own: EmbeddedServer, moment: datetime) -> EmbeddedServer:
     """Return the server beside this one whose clock begins at a moment."""
     return replace(own, clock=moment)
@@ -265,9 +348,11 @@ class TestEmbeddedServerInTrouble:
         ).returncode:
             pytest.skip("this machine lets nobody mount a small disk")
         try:
+            full = EmbeddedServer(small / "server", own_server.archive, own_server.account)
             with pytest.raises(WorkbookError, match="is full; free some space"):
-                EmbeddedServer(small / "server", own_server.archive, own_server.account).start()
+                full.start()
         finally:
+            full.leave()
             subprocess.run(["umount", small], check=True)
 
     def test_other_failure_names_the_log(self, own_server: EmbeddedServer) -> None:

@@ -1,5 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, figures, audit, migrations, rollout, slides,
-issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, exercises, figures, audit, migrations, rollout,
+slides, issue, stop."""
 
 import argparse
 import os
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,9 +18,11 @@ from .catalogue import readme_index
 from .database import clone
 from .errors import WorkbookError
 from .figures import measure
+from .fixes import shown
+from .lab import EXERCISES, copy_exercises, open_lab
 from .measure import scale
 from .migrations import write as write_migrations
-from .paths import BUILD, DATA, ROOT
+from .paths import BUILD, DATA, NOTEBOOKS, ROOT
 from .rollout import command as rollout
 from .rollout import rehearsal
 from .stubs import add_issue
@@ -122,17 +123,18 @@ def issue() -> None:
 
 def lab() -> None:
     """Open JupyterLab on the start notebook; stop the server when it ends."""
-    options = [
-        # The checkout and not the notebooks' folder: readers follow links to the SQL files.
-        f"--ServerApp.root_dir={ROOT}",
-        "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
-        # No question to the network whether there is a newer JupyterLab.
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    if os.geteuid() == 0:
-        options.append("--allow-root")
-    with suppress(KeyboardInterrupt):
-        subprocess.run([sys.executable, "-m", "jupyter", "lab", *options], cwd=ROOT)
+    open_lab(NOTEBOOKS / "00_start_here.ipynb")
+
+
+def exercises() -> None:
+    """Open JupyterLab on the reader's own copy of the exercises; stop the server when it ends."""
+    is_new = not EXERCISES.exists()
+    copy = copy_exercises()
+    kept = "a new copy" if is_new else "as you left it; remove the file for a new copy"
+    print(f"Your exercises are in {shown(copy)} ({kept}).")
+    print("Preparing the database that they begin with.", flush=True)
+    clone("v2")
+    open_lab(copy)
 
 
 def figures() -> None:
@@ -187,6 +189,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "durable": writes.measure,
     "rollouts": rehearsal.measure,
     "lab": lab,
+    "exercises": exercises,
     "figures": figures,
 }
 WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {

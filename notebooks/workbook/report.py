@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from .lab import METADATA
 from .paths import NOTEBOOKS
 
 CELL_TIMEOUT_S = 900
@@ -124,10 +125,5 @@ def refresh(runs: list[Executed]) -> None:
                 if cell.cell_type == "code":
                     # A progress bar is no result.
                     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            run.notebook.metadata = nbformat.from_dict(
-                {
-                    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                    "language_info": {"name": "python"},
-                }
-            )
+            run.notebook.metadata = nbformat.from_dict(METADATA)
             nbformat.write(run.notebook, run.path)

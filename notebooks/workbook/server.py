@@ -8,6 +8,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -24,6 +25,7 @@ import psycopg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from . import keeper
 from .errors import WorkbookError
 from .paths import ROOT
 
@@ -78,7 +80,6 @@ def url() -> URL:
         if server.clock:
             # Its clock has gone on since another command set it.
             server.stop_unless_used()
-        server.join()
         server.start()
         address = server.url
     check(address)
@@ -214,6 +215,8 @@ class EmbeddedServer:
     """What the server's clock, and no other, shows when the server starts; such a server has data of its own."""
     durable: bool = False
     """Whether it waits for the disk and vacuums by itself, as production does; such a server has data of its own."""
+    linger_s: float = 60
+    """For how long it goes on when nobody uses it any more, where no command stops it."""
 
     @staticmethod
     def of_checkout() -> "EmbeddedServer":
@@ -257,7 +260,7 @@ class EmbeddedServer:
     @property
     def users(self) -> Path:
         """The file that every process which uses the server holds open and locked."""
-        return self.home / f"users{self._kind}"
+        return self.home / f"users-{self._name}"
 
     @property
     def log(self) -> Path:
@@ -280,7 +283,7 @@ class EmbeddedServer:
         return self.programs / "bin" / name
 
     def start(self) -> bool:
-        """Start the server unless it runs, making programs and data first where they are missing.
+        """Join the server, and start it unless it runs, making programs and data first where they are missing.
 
         Returns:
             Whether this call started it.
@@ -288,9 +291,12 @@ class EmbeddedServer:
         Raises:
             WorkbookError: it cannot start here; the message says why.
         """
+        # First: whoever stops it meanwhile has done so by then.
+        self.join()
         with _clear_errors(self.home), self._locked():
             if self._pid() is not None:
                 self._require_same_clock()
+                self._have_keeper()
                 return False
             if self.clock:
                 # Rows of another run would lie in the future where its clock was later.
@@ -305,6 +311,7 @@ class EmbeddedServer:
             result = self._run("pg_ctl", "start", "-w", "-t", "30", "-D", self.data, "-l", self.log)
             if result.returncode == 0:
                 self._require_set_clock()
+                self._have_keeper()
                 return True
             _raise_if_known(result.stderr + self._log_end(), self.home)
             raise WorkbookError(
@@ -314,21 +321,42 @@ class EmbeddedServer:
     def stop(self) -> bool:
         """Stop the server if it runs and return whether it did."""
         with _clear_errors(self.home), self._locked():
-            if self._pid() is None:
-                return False
-            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
-            return True
+            return self._stop()
+
+    def _stop(self) -> bool:
+        if self._pid() is None:
+            return False
+        self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
+        return True
 
     def stop_unless_used(self) -> bool:
         """Stop the server unless another process of this checkout has joined it; return whether it was stopped."""
         self.leave()
-        self._make_home()
-        with open(self.users, "a") as users:
+        with _clear_errors(self.home), self._locked(), open(self.users, "a") as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            return self.stop()
+            return self._stop()
+
+    def _have_keeper(self) -> None:
+        """Have a process that stops the server when nobody uses it any more, however its users end."""
+        with open(self.home / f"keeper-{self._name}", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            arguments = [str(self.home), self._name, str(self.linger_s), str(lock.fileno())]
+            # The keeper inherits the lock, and holds it until it ends.
+            subprocess.run(
+                [sys.executable, keeper.__file__, *arguments],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[lock.fileno()],
+                check=True,
+            )
 
     def join(self) -> None:
         """Say that this process uses the server, until `leave` or the process's end, however it ends."""
@@ -352,7 +380,6 @@ class EmbeddedServer:
             WorkbookError: it cannot start here.
         """
         is_joined = self.users in _joined
-        self.join()
         is_started = self.start()
         try:
             yield
@@ -421,11 +448,7 @@ class EmbeddedServer:
 
     def _pid(self) -> int | None:
         """Return the running server's process id."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        except (FileNotFoundError, IndexError, ValueError):
-            return None
-        return pid if pid in self._processes() else None
+        return keeper.running_pid(self.data)
 
     def _processes(self) -> list[int]:
         """Return the living processes of this server: the postmaster and its children work in the data directory."""
