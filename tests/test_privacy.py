@@ -122,7 +122,8 @@ class TestDeletion:
 
     def test_leaves_the_others_alone(self, fixed: Rehearsal) -> None:
         def of_ben() -> list[dict]:
-            return fixed.run("select before from private.repairs where row_id = :ben::text order by issue").to_dict("records")
+            kept = fixed.run("select before from private.repairs where row_id = cast(:ben as text) order by issue")
+            return kept.to_dict("records")
 
         log(fixed, "login of ben@example.org failed", {"email": "ben@example.org"})
         before = of_ben()
