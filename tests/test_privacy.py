@@ -284,7 +284,7 @@ class TestForgetting:
         fixed.run(DELETE, ADMIN)
         fixed.run(FORGET, SERVICE)
         assert holding(fixed, ADDRESS) == []
-        assert fixed.value(f"select user_id is not distinct from {user}::uuid from logs where level = 'warn'")
+        assert fixed.value(f"select user_id is not distinct from cast({user} as uuid) from logs where level = 'warn'")
 
     def test_says_how_many_logs_it_changed(self, fixed: Rehearsal) -> None:
         log_all(fixed, [(text, {"email": text}) for text in [*NAMING, *NOT_NAMING]])
