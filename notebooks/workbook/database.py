@@ -17,7 +17,6 @@ from IPython.display import Markdown
 from sqlalchemy import Connection, CursorResult, Engine, NullPool, create_engine, text
 from sqlalchemy.dialects.postgresql import CITEXT
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.exc import StatementError
 
@@ -100,7 +99,18 @@ def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) ->
 
 @lru_cache
 def _compiled(sql: str) -> Compiled:
-    return text(sql).compile(dialect=dialect())
+    return text(sql).compile(dialect=_dialect())
+
+
+@cache
+def _dialect() -> PGDialect:
+    """Return what SQLAlchemy knows of the server: it asks once a process, where `create_engine` would ask once a clone."""
+    engine = create_engine(server.url(), poolclass=NullPool, use_native_hstore=False)
+    engine.connect().close()
+    assert isinstance(engine.dialect, PGDialect)
+    # An extension's type is known by its bare name alone.
+    engine.dialect.ischema_names = {**engine.dialect.ischema_names, "extensions.citext": CITEXT}
+    return engine.dialect
 
 
 class _Cursor(psycopg.ClientCursor):
@@ -140,15 +150,11 @@ class Database:
     def engine(self) -> Engine:
         """SQLAlchemy's way in, as the server's administrator: `pd.read_sql("select …", db.engine)`."""
 
-        def connect() -> psycopg.Connection:
+        def connect() -> Any:
             return psycopg.connect(self.url, options=_OPTIONS, cursor_factory=_Cursor)
 
         # A connection of its own each time: nothing of one demonstration leaks into the next, or stands in a clone's way.
-        engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, use_native_hstore=False)
-        # SQLAlchemy knows an extension's type by its bare name alone.
-        assert isinstance(engine.dialect, PGDialect)
-        engine.dialect.ischema_names = {**engine.dialect.ischema_names, "extensions.citext": CITEXT}
-        return engine
+        return Engine(NullPool(connect, dialect=_dialect()), _dialect(), server.url().set(database=self.name))
 
     @contextmanager
     def transaction(self, actor: Actor = OWNER) -> Iterator[Transaction]:
