@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from sqlalchemy import Connection
 from workbook import OWNER, Actor, Database
-from workbook.database import Refusal, Transaction, assume
+from workbook.database import Refusal, Transaction, assume, driver
 from workbook.server import EmbeddedServer, libpq_url
 
 
@@ -124,8 +125,9 @@ class Rehearsal:
     All turns share one moment (now()), and locks that one of them takes stay until the end.
     """
 
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection) -> None:
+        self.connection = driver(connection)
+        self._turn = Transaction(connection)
 
     @contextmanager
     def turn(self, actor: Actor = OWNER, login: str | None = None) -> Iterator[Transaction]:
@@ -138,7 +140,7 @@ class Rehearsal:
                 psycopg.ClientCursor(self.connection).execute('set local "request.jwt.claims" = %s', [actor.claims])
             else:
                 assume(self.connection, actor)
-            yield Transaction(self.connection)
+            yield self._turn
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -180,5 +182,5 @@ class Rehearsal:
 @contextmanager
 def rehearsal(database: Database) -> Iterator[Rehearsal]:
     """Let actors take turns in a transaction that is rolled back in the end, so that many tests may use one clone."""
-    with database.connect() as connection, connection.transaction(force_rollback=True):
+    with database.engine.connect() as connection, driver(connection).transaction(force_rollback=True):
         yield Rehearsal(connection)

@@ -8,8 +8,9 @@ from typing import Any
 
 import psycopg
 import workbook as wb
+from sqlalchemy import Connection
 from workbook import ADMIN, OWNER, Actor, Database, clone, fixes
-from workbook.database import Transaction, assume
+from workbook.database import Transaction, assume, driver
 
 LAST = fixes.all_fixes()[-1].number
 
@@ -86,21 +87,22 @@ def drops(error: psycopg.Error) -> list[str]:
 class Trial:
     """A transaction that is always undone: what a test adds to a state, and what becomes of it, at no cost of a database."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self.connection = connection
-        self.name = connection.info.dbname
+    def __init__(self, connection: Connection) -> None:
+        self.connection = driver(connection)
+        self.name = self.connection.info.dbname
+        self._transaction = Transaction(connection)
 
     def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
         """Send statements as somebody; see `Transaction.run`."""
         with self.connection.transaction():
             assume(self.connection, actor)
-            return Transaction(self.connection).run(sql, **values)
+            return self._transaction.run(sql, **values)
 
     def value(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
         """Send a statement as somebody, and return the one value that it answers with."""
         with self.connection.transaction():
             assume(self.connection, actor)
-            return Transaction(self.connection).value(sql, **values)
+            return self._transaction.value(sql, **values)
 
     def holds(self, question: str) -> bool:
         """Ask a question of the catalog or the rows; no row and a name that is not there are a no."""
@@ -135,5 +137,5 @@ class Trial:
 @contextmanager
 def trial(state: str | int, data: str = "seed") -> Iterator[Trial]:
     """Try something on a state; nothing of it stays."""
-    with _base(state, data).connect() as connection, connection.transaction(force_rollback=True):
+    with _base(state, data).engine.connect() as connection, driver(connection).transaction(force_rollback=True):
         yield Trial(connection)

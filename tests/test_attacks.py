@@ -199,7 +199,12 @@ class TestStreaming:
     def test_cleanup_leaves_what_still_streams(self, fixed: Database) -> None:
         for seq, age in ((1, "24 hours 1 second"), (2, "23 hours 59 minutes")):
             fixed.run(CHUNK_OF_ANNA, SERVICE, seq=seq, text=f"{seq}")
-            fixed.run("update message_chunks set created_at = now() - :age::interval where seq = :seq", SERVICE, seq=seq, age=age)
+            fixed.run(
+                "update message_chunks set created_at = now() - cast(:age as interval) where seq = :seq",
+                SERVICE,
+                seq=seq,
+                age=age,
+            )
         fixed.run("update sessions set last_activity_at = now() - interval '8 days'", SERVICE)
         assert fixed.value("select (delete_expired_sessions()).affected", SERVICE) == 1  # Ben's
         fixed.run(FINALIZE, SERVICE)

@@ -13,7 +13,7 @@ import workbook as wb
 from helpers import Rehearsal
 from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor, Database, clients, fixes
 from workbook.actors import NAMES
-from workbook.database import Transaction
+from workbook.database import Transaction, driver
 from workbook.paths import DATA, SQL
 
 TABLES = ("profiles", "scenarios", "sessions", "messages", "logs")
@@ -109,7 +109,7 @@ class OldClients(Rehearsal):
 
 @contextmanager
 def _old_clients(database: Database) -> Iterator[OldClients]:
-    with database.connect() as connection, connection.transaction(force_rollback=True):
+    with database.engine.connect() as connection, driver(connection).transaction(force_rollback=True):
         yield OldClients(connection)
 
 

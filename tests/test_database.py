@@ -4,11 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import psycopg
 import pytest
 import workbook as wb
-from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, clone, database, server
+from sqlalchemy import inspect, text
+from sqlalchemy.dialects.postgresql import CITEXT
+from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Database, clone, database, server
+from workbook.actors import NAMES
 from workbook.errors import WorkbookError
+
+
+@pytest.fixture(scope="module")
+def v1() -> Database:
+    return clone()
 
 
 def admin() -> psycopg.Connection:
@@ -102,8 +111,70 @@ class TestActors:
             raise ZeroDivisionError
         assert v1.value("select count(*) from sessions") == 3
 
-    def test_values_and_casts_in_statements(self) -> None:
-        assert clone().value("select :n::integer + '1'::integer || '100%'", n=1) == "2100%"
+
+class TestStatements:
+    @pytest.mark.parametrize(
+        ("sql", "answer"),
+        [
+            ("select cast(:n as integer) + '1'::integer || '100%'", "6100%"),
+            ("select :n % 3", 2),
+            ("select (array[1, 2, 3])[1:2]", [1, 2]),
+            ("select (array[1, 2, 3])[1 : :n]", [1, 2, 3]),
+            (r"select (array[1, 2, 3])[\:2]", [1, 2]),
+            ("select '12:30'", "12:30"),
+            ("""select cast('{"n": 1}' as jsonb)""", {"n": 1}),
+            (r"""select '{"n"\:1}'""", '{"n":1}'),
+            ("select /* : 5% */ 1 -- of : 5%", 1),
+            ("select $$ begin x := 1; end $$", " begin x := 1; end "),
+            ("select :anna", NAMES["anna"]),
+            ("select cast(:words as text[])", ["a", "b's"]),
+        ],
+    )
+    def test_answer(self, v1: Database, sql: str, answer: object) -> None:
+        values = {"n": 5, "words": ["a", "b's"]}
+        assert v1.value(sql, **values) == answer
+        with v1.connect() as connection:
+            assert database.send(connection, sql, values).fetchall() == [(answer,)]
+
+    def test_value_that_is_not_given(self, v1: Database) -> None:
+        for sql in ("select :nothing", """select '{"n":1}'"""):
+            with pytest.raises(WorkbookError, match="A value is required"):
+                v1.run(sql)
+
+    def test_several_at_once_and_ddl_take_values(self, v1: Database) -> None:
+        assert v1.run("create temporary table t as select :n as n; update t set n = 2", n=1) == "SELECT 1"
+
+    def test_tag_of_what_returns_no_rows(self, v1: Database) -> None:
+        assert v1.run("update messages set content = content where false") == "UPDATE 0"
+
+    def test_whole_numbers_stay_whole_where_some_are_missing(self, v1: Database) -> None:
+        found = v1.run("select * from (values (1, 'a'), (null, null)) as t (n, word)")
+        assert found.to_numpy().tolist() == [[1, "a"], [None, None]]
+
+    def test_errors_are_of_psycopg_also_at_the_commit(self, v1: Database) -> None:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            v1.run("select 1 / 0")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            v1.run(
+                "create table one (id integer primary key);"
+                " create table other (id integer references one deferrable initially deferred); insert into other values (1)"
+            )
+
+
+class TestEngine:
+    def test_reads_into_a_frame(self, v1: Database) -> None:
+        scenarios = text("select id, current_setting('timezone') as zone from scenarios where id < :n")
+        found = pd.read_sql(scenarios, v1.engine, params={"n": 3})
+        assert found.to_dict("list") == {"id": [1, 2], "zone": ["UTC", "UTC"]}
+
+    def test_keeps_no_connection(self, v1: Database) -> None:
+        v1.run("select 1")
+        v1.copy().drop()
+
+    def test_knows_the_types_of_extensions(self, recwarn: pytest.WarningsRecorder) -> None:
+        columns = {column["name"]: column["type"] for column in inspect(clone("v2").engine).get_columns("profiles")}
+        assert isinstance(columns["email"], CITEXT)
+        assert not recwarn.list
 
 
 class TestRefused:

@@ -195,7 +195,7 @@ def test_streams_that_two_finish_each(v2: Database) -> None:
     # One of each pair waits for its session, the other one for the first.
     obstacle = "select from sessions where id in (:anna_open, :ben_open) for update"
     assert at_once(v2, finish, 2 * len(replies), obstacle) == [ACCEPTED] * 2 * len(replies)
-    found = v2.run("select id::text, content from messages where id = any (:replies::uuid[]) order by 1", replies=replies)
+    found = v2.run("select id::text, content from messages where id = any (cast(:replies as uuid[])) order by 1", replies=replies)
     assert dict(found.itertuples(index=False)) == dict.fromkeys(replies, "0123456789")
     assert v2.value("select count(*) from message_chunks") == 0
     assert v2.value(counted) == before + len(replies)

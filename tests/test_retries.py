@@ -90,7 +90,9 @@ class TestOrder:
     @pytest.mark.parametrize("table, column", [("messages", "sent_at"), ("message_chunks", "created_at")])
     def test_is_by_the_clock(self, fixed: Rehearsal, table: str, column: str) -> None:
         default = "select pg_get_expr(adbin, adrelid) from pg_attrdef join pg_attribute on attrelid = adrelid and attnum = adnum"
-        found = fixed.value(f"{default} where adrelid = :table::regclass and attname = :column", table=table, column=column)
+        found = fixed.value(
+            f"{default} where adrelid = cast(:table as regclass) and attname = :column", table=table, column=column
+        )
         assert found == "clock_timestamp()"
 
     def test_goes_by_what_a_backend_says(self, fixed: Rehearsal) -> None:
@@ -119,9 +121,9 @@ def long_session(request: pytest.FixtureRequest) -> Iterator[Database]:
         f"""
         set local session_replication_role = replica;
         create temporary table play on commit drop as
-        select :anna_open::uuid as id, :anna::uuid as user_id, 5000 as messages, now() - interval '200 days' as at
+        select cast(:anna_open as uuid) as id, cast(:anna as uuid) as user_id, 5000 as messages, now() - interval '200 days' as at
         union all
-        select gen_random_uuid(), case day % 2 when 0 then :anna::uuid else :ben end, 250,
+        select gen_random_uuid(), case day % 2 when 0 then cast(:anna as uuid) else :ben end, 250,
             now() - interval '200 days' {"-" if request.param == "newest" else "+"} day * interval '1 day'
         from generate_series(1, 80) as day;
         insert into sessions (id, user_id, scenario_id, is_completed, started_at, completed_at)

@@ -3,18 +3,22 @@
 import atexit
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from itertools import count
 from secrets import token_hex
 from typing import Any
 
 import psycopg
 from IPython.display import Markdown
+from sqlalchemy import Connection, CursorResult, Engine, NullPool, create_engine, text
+from sqlalchemy.dialects.postgresql import CITEXT
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine.interfaces import Compiled
+from sqlalchemy.exc import StatementError
 
 from . import fixes, proposal, server
 from .actors import ADMIN, NAMES, OWNER, Actor
@@ -24,6 +28,7 @@ from .tables import Table
 
 PREFIX = "wb_"
 OWNER_ROLE = "workbook_owner"
+_OPTIONS = "-c timezone=UTC"
 
 DATA_SETS = {
     "seed": ["seed_v1.sql"],
@@ -59,31 +64,79 @@ class Refusal:
 class Transaction:
     """An open transaction of one actor."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def run(self, sql: str, **values: object) -> Any:
         """Send a statement; `:name` takes a value given here or, failing that, an id from data/names.csv.
 
+        The rules are those of SQLAlchemy's `text()`: a value is cast by `cast(:n as integer)`, and a colon that begins no
+        name is written `\\:`.
+
         Returns:
             The rows, or the command tag (`UPDATE 1`) of a statement that returns none.
         """
-        cursor = send(self._connection, sql, values)
-        if cursor.description is None:
-            return cursor.statusmessage
-        return Table.of(cursor.fetchall(), [column.name for column in cursor.description])
+        result = self._execute(sql, values)
+        if not result.returns_rows:
+            return result.context.cursor.tag
+        return Table.of(list(result), list(result.keys()))
 
     def value(self, sql: str, **values: object) -> Any:
         """Send a statement and return the one value that it answers with."""
-        ((value,),) = send(self._connection, sql, values).fetchall()
+        ((value,),) = self._execute(sql, values)
         return value
+
+    def _execute(self, sql: str, values: dict[str, object]) -> CursorResult:
+        with _plain_errors():
+            return self._connection.execute(text(sql), {**NAMES, **values})
 
 
 def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) -> psycopg.Cursor:
-    """Send a statement whose parameters are written `:name`; see `Transaction.run`."""
-    # The values are filled in on this side, so that DDL and several statements at once may have some too.
-    with_percent_names = re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", sql.replace("%", "%%"))
-    return psycopg.ClientCursor(connection).execute(with_percent_names, {**NAMES, **values})
+    """Send a statement as `Transaction.run` does, through a connection of psycopg's own; see `Database.connect`."""
+    statement = _compiled(sql)
+    return _Cursor(connection).execute(str(statement), statement.construct_params({**NAMES, **values}))
+
+
+@lru_cache
+def _compiled(sql: str) -> Compiled:
+    return text(sql).compile(dialect=_dialect())
+
+
+@cache
+def _dialect() -> PGDialect:
+    """Return what SQLAlchemy knows of the server: it asks once a process, where `create_engine` would ask once a clone."""
+    engine = create_engine(server.url(), poolclass=NullPool, use_native_hstore=False)
+    engine.connect().close()
+    assert isinstance(engine.dialect, PGDialect)
+    # An extension's type is known by its bare name alone.
+    engine.dialect.ischema_names = {**engine.dialect.ischema_names, "extensions.citext": CITEXT}
+    return engine.dialect
+
+
+class _Cursor(psycopg.ClientCursor):
+    """Fills values in on this side, so that DDL and several statements at once may have some too."""
+
+    tag: str | None = None
+    """The command tag, kept when SQLAlchemy closes the cursor of a statement without rows."""
+
+    def close(self) -> None:
+        self.tag = self.statusmessage
+        super().close()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Let psycopg's errors through as they are: they say what the server said.
+
+    Raises:
+        WorkbookError: a statement names a value that it is not given.
+    """
+    try:
+        yield
+    except StatementError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise error.orig from None
+        raise WorkbookError(f"{error.orig}; a colon that begins no name is written \\:.") from None
 
 
 class Database:
@@ -93,12 +146,21 @@ class Database:
         self.name = name
         self.url = server.libpq_url(server.url().set(database=name))
 
+    @cached_property
+    def engine(self) -> Engine:
+        """SQLAlchemy's way in, as the server's administrator: `pd.read_sql("select …", db.engine)`."""
+
+        def connect() -> Any:
+            return psycopg.connect(self.url, options=_OPTIONS, cursor_factory=_Cursor)
+
+        # A connection of its own each time: nothing of one demonstration leaks into the next, or stands in a clone's way.
+        return Engine(NullPool(connect, dialect=_dialect()), _dialect(), server.url().set(database=self.name))
+
     @contextmanager
     def transaction(self, actor: Actor = OWNER) -> Iterator[Transaction]:
         """Act as somebody in one transaction, committed at the end and rolled back on any error."""
-        # A connection of its own: nothing of one demonstration leaks into the next.
-        with self.connect() as connection, connection.transaction():
-            assume(connection, actor)
+        with _plain_errors(), self.engine.begin() as connection:
+            assume(driver(connection), actor)
             yield Transaction(connection)
 
     def run(self, sql: str, actor: Actor = OWNER, **values: object) -> Any:
@@ -160,8 +222,8 @@ class Database:
         )
 
     def connect(self) -> psycopg.Connection:
-        """Open a plain connection of the server's administrator, in autocommit."""
-        return psycopg.connect(self.url, autocommit=True, options="-c timezone=UTC")
+        """Open psycopg's own connection of the server's administrator, in autocommit: for scripts, COPY and notifications."""
+        return psycopg.connect(self.url, autocommit=True, options=_OPTIONS)
 
     def copy(self) -> "Database":
         """Return a clone of this one; nobody may be connected to it."""
@@ -172,12 +234,18 @@ class Database:
         drop(self.name)
 
 
+def driver(connection: Connection) -> psycopg.Connection:
+    """Return what SQLAlchemy's connection is of psycopg's."""
+    found = connection.connection.driver_connection
+    assert isinstance(found, psycopg.Connection)
+    return found
+
+
 def assume(connection: psycopg.Connection, actor: Actor) -> None:
     """Become somebody until the transaction ends, as the API does for each request."""
     # SET and not set_config(): a SELECT would be the transaction's first query, which fixes its isolation level.
-    client = psycopg.ClientCursor(connection)
-    client.execute('set local "request.jwt.claims" = %s', [actor.claims])
-    client.execute("set local role %s", [actor.role or "none"])
+    become = 'set local "request.jwt.claims" = %s; set local role %s'
+    psycopg.ClientCursor(connection).execute(become, [actor.claims, actor.role or "none"])
 
 
 # --- Templates and clones -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from sqlalchemy import MetaData, text
 
 from .charts import AFTER, BEFORE, INK, LIMIT, STYLE, Chart, caption
 from .database import Database
@@ -25,7 +26,7 @@ PLACES = [
 ROW, HEAD, WIDTH, GAP, SPACE = 0.2, 0.27, 3.5, 1.0, 0.4
 """In inches: a column's row, a table's head, its width, and the room beside and below it."""
 
-SHORT = {"timestamp with time zone": "timestamptz", "integer": "int", "boolean": "bool", "extensions.citext": "citext"}
+SHORT = {"timestamp with time zone": "timestamptz", "integer": "int", "boolean": "bool"}
 
 
 @dataclass(frozen=True)
@@ -34,43 +35,40 @@ class _Column:
     name: str
     type: str
     is_key: bool
-    refers_to: str | None
-
-
-_COLUMNS = """
-select
-    attrelid::regclass::text as table_name,
-    attnum,
-    attname::text,
-    format_type(atttypid, null),
-    coalesce(attnum = any (own.conkey), false),
-    (
-        select string_agg(distinct reference.confrelid::regclass::text, ' ')
-        from pg_constraint as reference
-        where reference.conrelid = attrelid
-            and reference.contype = 'f'
-            and reference.conkey[1] = attnum
-    )
-from pg_attribute
-join pg_class on pg_class.oid = attrelid
-left join pg_constraint as own on own.conrelid = attrelid and own.contype = 'p'
-where relkind in ('r', 'p')
-    and not relispartition
-    and (relnamespace = 'public'::regnamespace or pg_class.oid = 'auth.users'::regclass)
-    and attnum > 0
-    and not attisdropped
-order by 1, 2
-"""
+    refers_to: list[str]
 
 
 def _read(database: Database) -> dict[str, list[_Column]]:
-    tables: dict[str, list[_Column]] = {}
-    with database.connect() as connection:
-        # With nothing else in the path every name comes with its schema.
-        connection.execute("set search_path = pg_catalog")
-        for table, *facts in connection.execute(_COLUMNS):
-            tables.setdefault(table, []).append(_Column(*facts))
-    return tables
+    schema = MetaData()
+    with database.engine.connect() as connection:
+        schema.reflect(connection, "public")
+        schema.reflect(connection, "auth", only=["users"])
+        numbers = {tuple(names): number for *names, number in connection.execute(text(_NUMBERS))}
+    return {
+        name: [
+            _Column(
+                numbers[table.schema, table.name, column.name],
+                column.name,
+                column.type.compile(connection.dialect).lower(),
+                column.primary_key,
+                sorted(
+                    {key.referred_table.fullname for key in table.foreign_key_constraints if key.column_keys[0] == column.name}
+                ),
+            )
+            for column in table.columns
+        ]
+        for name, table in schema.tables.items()
+    }
+
+
+# SQLAlchemy tells no numbers, and a column keeps its number when it is renamed.
+_NUMBERS = """
+select nspname::text, relname::text, attname::text, attnum
+from pg_attribute
+join pg_class on pg_class.oid = attrelid
+join pg_namespace on pg_namespace.oid = relnamespace
+where nspname in ('public', 'auth') and attnum > 0
+"""
 
 
 def entities(title: str, subtitle: str, database: Database, before: Database | None = None) -> Chart:
@@ -104,7 +102,7 @@ def entities(title: str, subtitle: str, database: Database, before: Database | N
             _draw_table(ax, corner, table, rows[table], heights[table], AFTER if is_new else "#555555")
         for table, corner in corners.items():
             for row, (own, mark, _) in enumerate(rows[table]):
-                for target in (own.refers_to or "").split():
+                for target in own.refers_to:
                     if target in corners and mark != "removed":
                         _draw_reference(ax, (corner[0], corner[1] + HEAD + ROW * (row + 0.5)), corners[target])
         caption(figure, title, subtitle)
@@ -130,7 +128,7 @@ def _marked(columns: list[_Column], earlier: list[_Column]) -> list[tuple[_Colum
 
 
 def _short(name: str) -> str:
-    return SHORT.get(name, name.removeprefix("public."))
+    return SHORT.get(name, name)
 
 
 def _draw_table(

@@ -2,6 +2,9 @@
 
 import re
 
+from sqlalchemy import inspect
+from sqlalchemy.engine.reflection import ObjectKind
+
 from .audit.catalog import Catalog, Relation
 from .catalogue import all_issues
 from .database import Database
@@ -30,7 +33,8 @@ def _split(comment: str | None) -> tuple[str, str]:
 
 def tables(database: Database) -> Table:
     """Return the tables and views of public: name, meaning, issues that shaped it."""
-    found = [(table.name, *_split(table.comment)) for table in _read(database).relations if table.schema == "public"]
+    comments = inspect(database.engine).get_multi_table_comment("public", kind=ObjectKind.ANY)
+    found = [(name, *_split(comment["text"])) for (_, name), comment in sorted(comments.items())]
     return Table.of(found, ["table", "meaning", "issues"])
 
 
