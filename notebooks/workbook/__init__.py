@@ -4,6 +4,8 @@ from . import clients, dictionary, exercises, jobs, rollout, writes
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
+    about,
+    agreement,
     bystander,
     commits_us,
     cost,
@@ -18,7 +20,7 @@ from .bench import (
     times_ms,
 )
 from .catalogue import chapters, claims_against_counts, issue, issue_table
-from .charts import compare, growth, issue_map, phases, privilege_grid, stack, sweep, timeline, waterfall
+from .charts import compare, growth, issue_map, phases, privilege_grid, stack, sweep, waterfall
 from .checks import Proof, look, prove, summary
 from .clients import table as client_table
 from .concurrency import Side, Step, concurrently
@@ -53,6 +55,8 @@ __all__ = [
     "Side",
     "Step",
     "WorkbookError",
+    "about",
+    "agreement",
     "bystander",
     "chapters",
     "claims_against_counts",
@@ -105,7 +109,6 @@ __all__ = [
     "states",
     "summary",
     "sweep",
-    "timeline",
     "times_ms",
     "try_privileges",
     "wal_bytes",

@@ -3,9 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from . import catalogue, charts, fixes
+from . import catalogue, charts, fixes, proposal
 from .checks import CHECKS, look
 from .database import clone
+from .picture import Chart
 from .tables import Table
 
 PARALLEL = 4
@@ -22,9 +23,25 @@ class Scoreboard:
         """Return the issues whose flaw a database shows."""
         return [number for number, seen in self.results[name].items() if seen is not None]
 
-    def chart(self) -> charts.Chart:
+    def kinds(self) -> dict[int, str]:
+        """Return what became of each issue's flaw as proposed, by issue.
+
+        `gone`; or it remains and `falls short`: the review has SQL for it, under sql/proposed; or has `no statement` for it; or
+        the issue is `not mentioned`, being one of those beyond the review.
+        """
+        beyond = {issue.number for issue in catalogue.beyond()}
+        with_sql = proposal.numbers()
+
+        def kind(number: int, seen: str | None) -> str:
+            if seen is None:
+                return "gone"
+            return "not mentioned" if number in beyond else "falls short" if number in with_sql else "no statement"
+
+        return {number: kind(number, seen) for number, seen in self.results["as proposed"].items()}
+
+    def chart(self) -> Chart:
         """Draw the scoreboard."""
-        return charts.scoreboard(self.results, {number: catalogue.issue(number).title for number in CHECKS})
+        return charts.scoreboard({name: len(self.shows(name)) for name in self.results}, self.kinds())
 
     def table(self, *numbers: int) -> Table:
         """Return what the checks saw of these issues, or of all: one row an issue."""
