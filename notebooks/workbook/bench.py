@@ -248,6 +248,11 @@ def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]
     return series
 
 
+def published_at(benchmark: str, question: str, rows: int) -> dict[str, list[float]]:
+    """Return the published runs of one question at one size, by arm."""
+    return {arm: runs[rows] for arm, runs in published(benchmark, question).items() if rows in runs}
+
+
 def questions(benchmark: str) -> list[str]:
     """Return the questions of a benchmark that have published runs, in the order in which they were measured."""
     return list(dict.fromkeys(run["question"] for run in _read(FOLDER / f"{benchmark}.csv") if run["scale"] != "small"))

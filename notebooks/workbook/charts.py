@@ -63,14 +63,15 @@ def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[
                     if is_chosen
                     else {"facecolor": "none", "edgecolor": BEFORE, "hatch": "////"}
                 )
-                ax.barh(place, middle[arm], height=0.62, linewidth=1.2, **look)
-                if len(runs[arm]) > 1:
-                    ends = (min(runs[arm]), max(runs[arm]))
-                    ax.plot(ends, [place, place], color=INK, linewidth=1, marker="|", markersize=6)
-                far = (max(*runs[arm], 0), place)
-                ax.annotate(_short(middle[arm]), far, xytext=(5, 0), textcoords="offset points", va="center")
+                ax.barh(place, middle[arm], height=0.56, linewidth=1.2, **look)
+                _label(ax, _short(middle[arm]), (middle[arm], place))
+            farthest = max(max(found) for found in runs.values())
             label = max(text_width(_short(value), NORMAL) for value in middle.values()) + 8
-            ax.set_xlim(0, max(max(max(found) for found in runs.values()), 1e-9) / (1 - label / wide))
+            limit = max(farthest, 1e-9) / (1 - label / wide)
+            ax.set_xlim(0, limit)
+            for place, arm in enumerate(arms):
+                if len(runs[arm]) > 1:
+                    _range(ax, place, runs[arm], wide / limit)
             ax.set_title(wrapped(measure, 0.95 * wide, NORMAL))
             ax.set_xticks([])
             ax.spines["bottom"].set_visible(False)
@@ -80,6 +81,24 @@ def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[
             ax.set_visible(False)
         grid[0].invert_yaxis()
         return finished(figure, title, subtitle)
+
+
+def _label(ax: Axes, text: str, at: tuple[float, float], **look: Any) -> None:
+    """Write a value to the right of its bar."""
+    ax.annotate(text, at, xytext=(5, 0), textcoords="offset points", va="center", **look)
+
+
+def _range(ax: Axes, place: int, runs: list[float], points: float) -> None:
+    """Draw a line under a bar from the least to the largest run, with the largest one's value where it is far out.
+
+    Args:
+        points: how many points of the picture a unit of the axis is.
+    """
+    middle, most = statistics.median(runs), max(runs)
+    ax.plot([min(runs), most], [place + 0.42] * 2, color=INK, linewidth=1, marker="|", markersize=5)
+    written = text_width(_short(middle), NORMAL) + text_width(_short(most), SMALL) + 16
+    if most > 2 * middle and (most - middle) * points > written:
+        ax.text(most, place + 0.3, _short(most), ha="right", va="bottom", fontsize=SMALL, **QUIET)
 
 
 SWEEP_LOOKS = [("o", "--"), ("s", ":"), ("^", "-."), ("D", (0, (1, 3)))]
@@ -134,9 +153,10 @@ def waterfall(title: str, subtitle: str, totals: dict[str, float], unit: str) ->
             look: dict[str, Any] = {"facecolor": "none", "hatch": "////"} if color == BEFORE else {"facecolor": color}
             ax.barh(place, width, left=left, height=0.62, edgecolor=color, **look)
             sign = {MORE: "+", LESS: "−"}.get(color, "")
-            ax.annotate(f"{sign}{_short(width)}", (left + width, place), xytext=(4, 0), textcoords="offset points", va="center")
+            _label(ax, f"{sign}{_short(width)}", (left + width, place))
         ax.set_xlim(0, 1.2 * max(*values, 1e-9))
         ax.set_xlabel(unit)
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
         ax.set_yticks(range(len(bars)), [name for name, *_ in bars])
         ax.tick_params(left=False)
         ax.invert_yaxis()
@@ -188,9 +208,10 @@ def stack(title: str, subtitle: str, arms: dict[str, dict[str, float]], unit: st
                     ax.text(*at, _short(width), ha="center", va="center", fontsize=SMALL, color=ink)
                 reached[arm] += width
         for place, total in enumerate(reached.values()):
-            ax.annotate(_short(total), (total, place), xytext=(5, 0), textcoords="offset points", va="center", fontweight="bold")
+            _label(ax, _short(total), (total, place), fontweight="bold")
         ax.set_xlim(0, 1.15 * largest)
         ax.set_xlabel(unit)
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
         ax.tick_params(left=False)
         ax.invert_yaxis()
         return finished(figure, title, subtitle, below=_legend(figure, ax))
@@ -376,7 +397,7 @@ def scoreboard(shown: dict[str, int], kinds: dict[int, str]) -> Chart:
                 if width:
                     bars.text(left + width / 2, place + 0.03, str(width), ha="center", va="center", color=ink)
                 left += width
-            bars.annotate(f"{total} shown", (total, place), xytext=(6, 0), textcoords="offset points", va="center")
+            _label(bars, f"{total} shown", (total, place))
         bars.set_xlim(0, 1.18 * len(kinds))
         _as_grid(bars, list(shown), 1.18 * len(kinds), 0)
         bars.set_yticks(range(len(shown)), list(shown))

@@ -112,6 +112,14 @@ def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _balanced(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """Return a text in as few lines as the width allows, and those about equally long."""
+    best = wrapped(text, width, size, bold=bold)
+    while (next_one := wrapped(text, width := 0.96 * width, size, bold=bold)).count("\n") == best.count("\n") and "\n" in best:
+        best = next_one
+    return best
+
+
 def finished(
     figure: Figure, title: str, subtitle: str, *, below: float = 0, is_bare: bool = False, is_for_readme: bool = False
 ) -> Chart:
@@ -133,7 +141,7 @@ def finished(
         )
     # Another font of the reader's may be a little wider.
     room = 0.95 * 72 * figure.get_figwidth() - 8
-    lines = [(wrapped(title, room, BIG, bold=True), BIG, 0.08), (wrapped(subtitle, room, NORMAL), NORMAL, 0.05)]
+    lines = [(_balanced(title, room, BIG, bold=True), BIG, 0.08), (_balanced(subtitle, room, NORMAL), NORMAL, 0.05)]
     head = sum(gap + (1 + text.count("\n")) * 1.25 * size / 72 for text, size, gap in lines) + 0.1
     body = figure.get_figheight() + below
     height = body + head
