@@ -6,6 +6,8 @@ from . import clients, dictionary, exercises, jobs, rollout, writes
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,
+    about,
+    agreement,
     bystander,
     commits_us,
     cost,
@@ -14,13 +16,14 @@ from .bench import (
     loaded,
     log_slope,
     published,
+    published_at,
     questions,
     record,
     rows_read,
     times_ms,
 )
 from .catalogue import chapters, claims_against_counts, issue_table
-from .charts import compare, growth, issue_map, phases, privilege_grid, stack, sweep, timeline, waterfall
+from .charts import compare, growth, issue_map, phases, privilege_grid, stack, sweep, waterfall
 from .checks import look, prove, summary
 from .clients import table as client_table
 from .concurrency import concurrently

@@ -1,5 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable and rollouts), lab, exercises, figures, audit, migrations, rollout,
-slides, issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable, rollouts and costs), lab, exercises, figures, audit, migrations,
+rollout, book, slides, issue, stop."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import clients, privileges_sql, report, server, web, writes
+from . import book, clients, costs, order, privileges_sql, report, server, writes
 from .audit import audit as look_for_issues
 from .audit.render import as_text, write
 from .bench import commit
@@ -27,33 +27,33 @@ from .rollout import command as rollout
 from .rollout import rehearsal
 from .stubs import add_issue
 
-DURABLE_PARTS = {"durable": "the writes", "rollouts": "the rollouts"}
+DURABLE_PARTS = {"durable": "the writes", "rollouts": "the rollouts", "costs": "the fixes"}
 """What `make bench` measures on a server that waits for the disk, by the command that does."""
 PICTURE = DATA / "scoreboard.png"
 """The scoreboard, as the README shows it."""
 
 
 def run() -> None:
-    """Execute every notebook on fresh databases and write the HTML report."""
+    """Execute every notebook on fresh databases and write the book of their outputs."""
     runs = report.execute(report.notebooks())
-    index = web.write_report(runs, BUILD / "html")
-    print(f"The report is at {index}")
+    print(f"The book is at {book.build(runs, BUILD / 'html')}")
     _require_success(runs)
 
 
 def refresh() -> None:
     """Execute every notebook in place but the benchmarks, and write anew what is made of the catalog and the data.
 
-    That is data/clients.csv, sql/privileges.sql, and the README's list of issues, its costs and its picture.
+    That is data/clients.csv, data/order.csv, sql/privileges.sql, and the README's list of issues, its costs and its picture.
     """
     # First: a notebook shows the list.
     clients.refresh()
+    order.refresh()
     privileges_sql.PATH.write_text(privileges_sql.generate(clone("v2", data="empty")))
     runs = report.execute([path for path in report.notebooks() if path not in report.benchmarks()])
     report.refresh(runs)
     write_readme_part("issues", readme_index())
     write_readme_part("writes", writes.summary())
-    if picture := web.scoreboard(runs):
+    for picture in report.outputs(runs, "image/png"):
         PICTURE.write_bytes(b64decode(picture))
     _require_success(runs)
 
@@ -61,8 +61,8 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    First the writes and the rollouts on a server that waits for the disk, whose runs their notebooks show. The medium scale
-    is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as
+    First the writes, the rollouts and the fixes on a server that waits for the disk, whose published runs are shown. The medium
+    scale is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as
     long as commit and scale are the same.
     """
     os.environ["BENCH"] = "1"
@@ -109,9 +109,13 @@ def _require_success(runs: list[report.Executed]) -> None:
 
 
 def slides() -> None:
-    """Write a slide deck for each chapter from the notebooks' stored outputs."""
-    index = web.write_slides(report.chapters(), BUILD / "slides")
-    print(f"The slides are at {index}")
+    """Write the slide decks from the notebooks' stored outputs."""
+    print(f"The slides are at {book.build_decks(report.stored(), BUILD / 'slides')}")
+
+
+def write_book() -> None:
+    """Write the book from the notebooks' stored outputs."""
+    print(f"The book is at {book.build(report.stored(), BUILD / 'html')}")
 
 
 def issue() -> None:
@@ -188,6 +192,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "bench": bench,
     "durable": writes.measure,
     "rollouts": rehearsal.measure,
+    "costs": costs.measure,
     "lab": lab,
     "exercises": exercises,
     "figures": figures,
@@ -195,6 +200,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
 WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {
     "audit": audit,
     "migrations": migrations,
+    "book": write_book,
     "slides": slides,
     "issue": issue,
     "stop": stop,

@@ -35,6 +35,7 @@ from .database import (
 )
 from .measure import scale
 from .paths import DATA, ROOT, SQL, read_csv
+from .tables import Table
 
 FOLDER = DATA / "benchmarks"
 CHUNK = 1000
@@ -244,9 +245,40 @@ def published(benchmark: str, question: str) -> dict[str, dict[int, list[float]]
     return series
 
 
+def published_at(benchmark: str, question: str, rows: int) -> dict[str, list[float]]:
+    """Return the published runs of one question at one size, by arm."""
+    return {arm: runs[rows] for arm, runs in published(benchmark, question).items() if rows in runs}
+
+
 def questions(benchmark: str) -> list[str]:
     """Return the questions of a benchmark that have published runs, in the order in which they were measured."""
     return list(dict.fromkeys(run["question"] for run in _read(FOLDER / f"{benchmark}.csv") if run["scale"] != "small"))
+
+
+def agreement(claims: dict[str, tuple[float, float]], published_rows: int, rows_now: int) -> Table:
+    """Say whether what was just measured agrees with what is published.
+
+    Args:
+        claims: how many times as much something is, as published and as just measured, by what is compared with what.
+        published_rows: of how many rows the published figures are.
+        rows_now: how many rows it was just now.
+
+    Returns:
+        One row a claim. Two figures agree that lie on the same side of 1, or within a quarter of each other.
+    """
+
+    def agree(then: float, now: float) -> bool:
+        return (then > 1) == (now > 1) or 0.8 < then / now < 1.25
+
+    rows = [(what, about(then), about(now), "yes" if agree(then, now) else "no") for what, (then, now) in claims.items()]
+    columns = [f"published, {published_rows:,} rows", f"just now, {rows_now:,} rows"]
+    return Table.of(rows, ["times as much", *columns, "agrees"])
+
+
+def about(value: float, digits: int = 2) -> str:
+    """Write a number with no more digits than its runs bear: 4526 is 4,500."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 def log_slope(medians: dict[int, float]) -> float:
@@ -368,6 +400,6 @@ def origin(benchmark: str) -> str:
     run = max((run for run in _read(FOLDER / f"{benchmark}.csv") if run["scale"] != "small"), key=lambda run: run["date"])
     durable = "waits for the disk" if "fsync=on" in run["settings"] else "does not wait for the disk"
     return (
-        f"Measured on {run['date']} at commit `{run['commit']}` with {int(run['rows']):,} messages, on PostgreSQL {run['server']} "
-        f"and {run['cores']} cores; the server {durable}."
+        f"Measured on {run['date']} at commit `{run['commit']}` with {int(run['rows']):,} messages, on PostgreSQL "
+        f"{run['server']} and {run['cores']} cores; the server {durable}."
     )

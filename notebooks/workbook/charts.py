@@ -1,97 +1,112 @@
 """The workbook's charts, in one style."""
 
-import io
 import statistics
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from . import fixes
-from .catalogue import SEVERITIES, all_categories, all_issues
+from .catalogue import SEVERITIES, Issue, all_categories, all_issues, beyond
+from .picture import (
+    AFTER,
+    BEFORE,
+    INK,
+    LIMIT,
+    NORMAL,
+    ON_LIGHT,
+    PAPER,
+    QUIET,
+    SMALL,
+    STYLE,
+    WIDTH,
+    Chart,
+    finished,
+    text_width,
+    wrapped,
+)
 from .tables import Table
 
-BEFORE = "#D55E00"
-AFTER = "#0072B2"
-LIMIT = "#8C8C8C"
-INK = "#222222"
-SEVERITY_COLORS = {"high": "#D55E00", "medium": "#E69F00", "low": "#B8B8B8"}
-
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.edgecolor": LIMIT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": "white",
-    "hatch.linewidth": 0.8,
-}
+MORE, LESS = "#E69F00", "#009E73"
+SEVERITY_COLORS = {"high": BEFORE, "medium": MORE, "low": "#A8A8A8"}
 
 
-class Chart:
-    """A finished picture."""
-
-    def __init__(self, figure: Figure) -> None:
-        self._title = figure.texts[0].get_text()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-        self._png = buffer.getvalue()
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
-        # What a screen reader says in the picture's place.
-        return self._png, {"alt": self._title}
-
-    def __repr__(self) -> str:
-        return "<chart>"
-
-
-def compare(title: str, subtitle: str, panels: dict[str, dict[str, float]]) -> Chart:
+def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[float]]]) -> Chart:
     """Draw a small bar chart for each measure, with the same arms in each.
 
     Args:
         title: the finding, as a sentence.
         subtitle: rows, runs and statistic.
-        panels: value by arm, by measure with its unit. The last arm is the one that the workbook chose.
+        panels: value by arm, by measure with its unit; of several runs the bar shows the median, and a line from the least to
+            the largest. The last arm is the one that the workbook chose.
     """
     arms = list(next(iter(panels.values())))
+    columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(len(panels), 3)
+    lines = -(-len(panels) // columns)
+    names = [wrapped(arm, 125, NORMAL) for arm in arms]
+    beside = 72 * WIDTH - max(text_width(name, NORMAL) for name in names) - 20
+    wide = beside / columns - 12
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 1.9 + 0.42 * len(arms)))
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for ax, (measure, values) in zip(axes, panels.items(), strict=True):
+        figure = Figure(figsize=(WIDTH, lines * (0.55 + 0.17 * len(arms) + 0.15 * sum(1 + name.count("\n") for name in names))))
+        grid = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
+        for ax, (measure, values) in zip(grid, panels.items(), strict=False):
+            runs = {arm: value if isinstance(value, list) else [value] for arm, value in values.items()}
+            middle = {arm: statistics.median(found) for arm, found in runs.items()}
             for place, arm in enumerate(arms):
-                chosen = place == len(arms) - 1
-                bar = ax.barh(
-                    arm,
-                    values[arm],
-                    height=0.6,
-                    facecolor=AFTER if chosen else "white",
-                    edgecolor=AFTER if chosen else BEFORE,
-                    hatch=None if chosen else "////",
-                    linewidth=1.4,
+                is_chosen = place == len(arms) - 1
+                look: dict[str, Any] = (
+                    {"facecolor": AFTER, "edgecolor": AFTER}
+                    if is_chosen
+                    else {"facecolor": "none", "edgecolor": BEFORE, "hatch": "////"}
                 )
-                ax.bar_label(bar, [_short(values[arm])], padding=4, fontsize=10)
-            ax.set_xlabel(measure)
-            ax.set_xlim(0, 1.28 * max(max(values.values()), 1e-9))
-            ax.xaxis.set_major_locator(MaxNLocator(3))
-            ax.xaxis.set_major_formatter(lambda value, _: _short(value))
+                ax.barh(place, middle[arm], height=0.56, linewidth=1.2, **look)
+                _label(ax, _short(middle[arm]), (middle[arm], place))
+            farthest = max(max(found) for found in runs.values())
+            label = max(text_width(_short(value), NORMAL) for value in middle.values()) + 8
+            limit = max(farthest, 1e-9) / (1 - label / wide)
+            ax.set_xlim(0, limit)
+            for place, arm in enumerate(arms):
+                if len(runs[arm]) > 1:
+                    _range(ax, place, runs[arm], wide / limit)
+            ax.set_title(wrapped(measure, 0.95 * wide, NORMAL))
+            ax.set_xticks([])
+            ax.spines["bottom"].set_visible(False)
+            ax.set_yticks(range(len(arms)), names)
             ax.tick_params(left=False)
-        axes[0].invert_yaxis()
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        for ax in grid[len(panels) :]:
+            ax.set_visible(False)
+        grid[0].invert_yaxis()
+        return finished(figure, title, subtitle)
+
+
+def _label(ax: Axes, text: str, at: tuple[float, float], **look: Any) -> None:
+    """Write a value to the right of its bar."""
+    ax.annotate(text, at, xytext=(5, 0), textcoords="offset points", va="center", **look)
+
+
+def _range(ax: Axes, place: int, runs: list[float], points: float) -> None:
+    """Draw a line under a bar from the least to the largest run, with the largest one's value where it is far out.
+
+    Args:
+        points: how many points of the picture a unit of the axis is.
+    """
+    middle, most = statistics.median(runs), max(runs)
+    ax.plot([min(runs), most], [place + 0.42] * 2, color=INK, linewidth=1, marker="|", markersize=5)
+    written = text_width(_short(middle), NORMAL) + text_width(_short(most), SMALL) + 16
+    if most > 2 * middle and (most - middle) * points > written:
+        ax.text(most, place + 0.3, _short(most), ha="right", va="bottom", fontsize=SMALL, **QUIET)
 
 
 SWEEP_LOOKS = [("o", "--"), ("s", ":"), ("^", "-."), ("D", (0, (1, 3)))]
 """Marker and line of the arms that were not chosen."""
+SHADES = [BEFORE, "#CC79A7", MORE, "#A0622D"]
 
 
-def sweep(title: str, subtitle: str, series: dict[str, dict[float, list[float]]], x_label: str, y_label: str) -> Chart:
+def sweep(title: str, subtitle: str, series: dict[str, dict[int, list[float]]], x_label: str, y_label: str) -> Chart:
     """Draw how each arm grows: log–log, every run a faint dot, the median on top.
 
     Args:
@@ -101,29 +116,20 @@ def sweep(title: str, subtitle: str, series: dict[str, dict[float, list[float]]]
     """
     arms = list(series)
     chosen = arms[-2] if arms[-1] == "limit" else arms[-1]
-    shades = iter([BEFORE, "#CC79A7", "#E69F00", "#8C510A"])
-    looks = iter(SWEEP_LOOKS)
+    shades, looks = iter(SHADES), iter(SWEEP_LOOKS)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 4.6))
+        figure = Figure(figsize=(WIDTH, 3.3))
         ax = figure.subplots()
         for arm, runs in series.items():
             marker, line = ("o", "-") if arm in (chosen, "limit") else next(looks)
             color = AFTER if arm == chosen else LIMIT if arm == "limit" else next(shades)
             for x, values in runs.items():
-                ax.plot([x] * len(values), values, ".", color=color, alpha=0.25, markersize=5)
-            ax.plot(
-                list(runs),
-                [statistics.median(values) for values in runs.values()],
-                marker=marker,
-                linestyle=line,
-                color=color,
-                markerfacecolor=color if arm == chosen else "white",
-                label=arm,
-                linewidth=2,
-            )
+                ax.plot([x] * len(values), values, ".", color=color, alpha=0.3, markersize=5)
+            medians = [statistics.median(values) for values in runs.values()]
+            face = color if arm == chosen else PAPER
+            ax.plot(list(runs), medians, marker=marker, linestyle=line, color=color, markerfacecolor=face, label=arm, linewidth=2)
         _log_log(ax, x_label, y_label)
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        return finished(figure, title, subtitle, below=_legend(figure, ax))
 
 
 def waterfall(title: str, subtitle: str, totals: dict[str, float], unit: str) -> Chart:
@@ -136,28 +142,37 @@ def waterfall(title: str, subtitle: str, totals: dict[str, float], unit: str) ->
         unit: what the totals are in.
     """
     names, values = list(totals), list(totals.values())
-    bars: list[tuple[str, float, float, str, str | None]] = [(names[0], 0.0, values[0], BEFORE, "////")]
+    bars: list[tuple[str, float, float, str]] = [(names[0], 0.0, values[0], BEFORE)]
     for name, start, end in zip(names[1:], values, values[1:], strict=False):
-        bars.append((name, min(start, end), abs(end - start), "#E69F00" if end > start else "#009E73", None))
-    bars.append(("all together", 0.0, values[-1], AFTER, None))
+        bars.append((name, min(start, end), abs(end - start), MORE if end > start else LESS))
+    bars.append(("all together", 0.0, values[-1], AFTER))
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 1.6 + 0.36 * len(bars)))
+        figure = Figure(figsize=(WIDTH, 0.5 + 0.27 * len(bars)))
         ax = figure.subplots()
-        for place, (name, left, width, color, hatch) in enumerate(bars):
-            plain = hatch is None
-            ax.barh(name, width, left=left, height=0.6, facecolor=color if plain else "white", edgecolor=color, hatch=hatch)
-            sign = "" if place in (0, len(bars) - 1) else "+" if color == "#E69F00" else "−"
-            ax.text(left + width, place, f" {sign}{_short(width)}", va="center", fontsize=10)
-        ax.set_xlim(0, 1.15 * max(values))
+        for place, (_, left, width, color) in enumerate(bars):
+            look: dict[str, Any] = {"facecolor": "none", "hatch": "////"} if color == BEFORE else {"facecolor": color}
+            ax.barh(place, width, left=left, height=0.62, edgecolor=color, **look)
+            sign = {MORE: "+", LESS: "−"}.get(color, "")
+            _label(ax, f"{sign}{_short(width)}", (left + width, place))
+        ax.set_xlim(0, 1.2 * max(*values, 1e-9))
         ax.set_xlabel(unit)
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
+        ax.set_yticks(range(len(bars)), [name for name, *_ in bars])
         ax.tick_params(left=False)
         ax.invert_yaxis()
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        return finished(figure, title, subtitle)
 
 
-PARTS = ["#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#CC79A7", "#D55E00", "#8C8C8C"]
-"""Colours of the parts of a stack, in order."""
+PARTS = {
+    AFTER: "white",
+    "#56B4E9": ON_LIGHT,
+    LESS: ON_LIGHT,
+    "#E5C100": ON_LIGHT,
+    MORE: ON_LIGHT,
+    "#CC79A7": ON_LIGHT,
+    BEFORE: ON_LIGHT,
+}
+"""Colours of the parts of a stack, in order, and the text on each."""
 
 
 def stack(title: str, subtitle: str, arms: dict[str, dict[str, float]], unit: str) -> Chart:
@@ -166,71 +181,40 @@ def stack(title: str, subtitle: str, arms: dict[str, dict[str, float]], unit: st
     Args:
         title: the finding, as a sentence.
         subtitle: rows, runs and statistic.
-        arms: value by part, by arm; a part that an arm has not is left out.
+        arms: value by part, by arm; a part that an arm has not is left out. There are seven parts at the most.
         unit: what the values are in.
     """
     parts = list(dict.fromkeys(part for values in arms.values() for part in values))
+    largest = max(*(sum(values.values()) for values in arms.values()), 1e-9)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 2.2 + 0.62 * len(arms) + 0.2 * len(parts)))
+        figure = Figure(figsize=(WIDTH, 0.7 + 0.5 * len(arms)))
         ax = figure.subplots()
         reached = dict.fromkeys(arms, 0.0)
-        for part, color in zip(parts, PARTS, strict=False):
+        for part, (color, ink) in zip(parts, PARTS.items(), strict=False):
             widths = [values.get(part, 0.0) for values in arms.values()]
-            ax.barh(list(arms), widths, left=list(reached.values()), height=0.6, color=color, edgecolor="white", label=part)
+            ax.barh(
+                list(arms),
+                widths,
+                left=list(reached.values()),
+                height=0.62,
+                color=color,
+                edgecolor=INK,
+                linewidth=0.6,
+                label=part,
+            )
             for place, (arm, width) in enumerate(zip(arms, widths, strict=True)):
-                if width > 0.04 * max(sum(values.values()) for values in arms.values()):
-                    ink = "white" if color in ("#0072B2", "#009E73", "#D55E00") else INK
-                    ax.text(reached[arm] + width / 2, place, _short(width), ha="center", va="center", fontsize=9, color=ink)
+                if width > 0.07 * largest:
+                    at = (reached[arm] + width / 2, place)
+                    ax.text(*at, _short(width), ha="center", va="center", fontsize=SMALL, color=ink)
                 reached[arm] += width
         for place, total in enumerate(reached.values()):
-            ax.text(total, place, f" {_short(total)}", va="center", fontsize=10, fontweight="bold")
-        ax.set_xlim(0, 1.12 * max(reached.values()))
+            _label(ax, _short(total), (total, place), fontweight="bold")
+        ax.set_xlim(0, 1.15 * largest)
         ax.set_xlabel(unit)
+        ax.xaxis.set_major_formatter(lambda value, _: _short(value))
         ax.tick_params(left=False)
         ax.invert_yaxis()
-        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.25 / len(arms)), ncols=2, fontsize=9)
-        _head(figure, title, subtitle)
-        return Chart(figure)
-
-
-def timeline(title: str, subtitle: str, arms: dict[str, list[tuple[float, float]]], y_label: str) -> Chart:
-    """Draw what somebody felt while something went on: a panel an arm, a dot for each thing they did.
-
-    Args:
-        title: the finding, as a sentence.
-        subtitle: rows, runs and statistic.
-        arms: seconds since the beginning and the value felt, by arm. The last arm is the one that the workbook chose.
-        y_label: what the values are, with their unit; drawn on a logarithmic axis.
-    """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.8))
-        axes = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
-        for place, (ax, (arm, felt)) in enumerate(zip(axes, arms.items(), strict=True)):
-            chosen = place == len(arms) - 1
-            color = AFTER if chosen else BEFORE
-            moments, values = zip(*felt, strict=True)
-            ax.plot(moments, values, "o", markersize=3.5, color=color, markerfacecolor=color if chosen else "white", alpha=0.8)
-            worst = max(felt, key=lambda dot: dot[1])
-            ax.annotate(
-                f"{_short(worst[1])} ms",
-                worst,
-                xytext=(0, 6),
-                textcoords="offset points",
-                ha="center",
-                fontsize=10,
-                fontweight="bold",
-            )
-            ax.set_title(arm, fontsize=11, loc="left")
-            ax.set_xlabel("seconds since it began")
-            ax.margins(x=0.08, y=0.2)
-            ax.set_xlim(left=0)
-            ax.xaxis.set_major_locator(MaxNLocator(5))
-        axes[0].set_yscale("log")
-        axes[0].set_ylabel(y_label)
-        axes[0].yaxis.set_major_formatter(lambda value, _: _short(value))
-        axes[0].yaxis.set_minor_formatter(NullFormatter())
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        return finished(figure, title, subtitle, below=_legend(figure, ax))
 
 
 def phases(
@@ -251,165 +235,191 @@ def phases(
         y_label: what the values are, with their unit; drawn on a logarithmic axis.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 2.3 * len(arms) + 0.9))
+        figure = Figure(figsize=(WIDTH, 1.9 * len(arms) + 0.3))
         axes = figure.subplots(len(arms), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         end = max(moment for felt, _ in arms.values() for moment, _ in felt)
+        placed = {arm: _in_lines({name: begins[name] for name in named[arm]}, end) for arm, (_, begins) in arms.items()}
+        # Room for the names above the highest dot, of a panel that is about a hundred points high.
+        lines = max((line + 1 for names in placed.values() for *_, line in names), default=0)
+        low, high = (pick(value for felt, _ in arms.values() for _, value in felt) for pick in (min, max))
+        top = low * (high / low) ** (1 / (1 - (11 * lines + 16) / 100))
         for place, (ax, (arm, (felt, begins))) in enumerate(zip(axes, arms.items(), strict=True)):
-            color = AFTER if place == len(arms) - 1 else BEFORE
             moments, values = zip(*felt, strict=True)
-            ax.plot(moments, values, ".", markersize=3, color=color, alpha=0.6)
+            ax.plot(moments, values, ".", markersize=3, color=AFTER if place == len(arms) - 1 else BEFORE, alpha=0.7)
             ax.set_yscale("log")
             worst = max(felt, key=lambda dot: dot[1])
             said = f"{worst[1] / 1000:.0f} s" if worst[1] >= 10_000 else f"{worst[1]:.0f} ms"
-            ax.annotate(said, worst, xytext=(6, 0), textcoords="offset points", va="center", fontsize=10, fontweight="bold")
-            for name in named[arm]:
+            side = (-6, "right") if worst[0] > end / 2 else (6, "left")
+            ax.annotate(said, worst, xytext=(side[0], 0), textcoords="offset points", ha=side[1], va="center", fontweight="bold")
+            for name, at, line in placed[arm]:
                 ax.axvline(begins[name], color=LIMIT, linewidth=0.8)
                 ax.annotate(
-                    name, (begins[name], 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
-                    ha="left", va="top", fontsize=9, color="#555555",
+                    name, (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -2 - 11 * line),
+                    textcoords="offset points", va="top", fontsize=SMALL, **QUIET,
                 )  # fmt: skip
-            ax.set_title(arm, fontsize=11, loc="left")
-            ax.margins(y=0.25)
+            ax.set_title(arm)
             ax.set_xlim(0, 1.02 * end)
+            ax.set_ylim(low / 2, top)
             ax.yaxis.set_major_formatter(lambda value, _: _short(value))
             ax.yaxis.set_minor_formatter(NullFormatter())
         axes[-1].set_xlabel("seconds")
-        figure.supylabel(y_label, fontsize=11, x=0.012)
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        figure.supylabel(y_label, fontsize=NORMAL)
+        return finished(figure, title, subtitle)
 
 
-def growth(title: str, subtitle: str, curves: dict[str, tuple[dict[float, float], dict[float, float]]], y_label: str) -> Chart:
-    """Draw measured curves and what a model makes of them beyond the measurement.
+def _in_lines(names: dict[str, float], end: float) -> list[tuple[str, float, int]]:
+    """Return each name with its place and the line that it is written in, so that none covers the one before it."""
+    free: list[float] = []
+    placed = []
+    for name, at in names.items():
+        wide = text_width(name, SMALL) / (72 * WIDTH - 70) * end
+        line = next((line for line, reached in enumerate(free) if reached <= at), len(free))
+        free[line : line + 1] = [at + 1.2 * wide]
+        placed.append((name, min(at, 0.98 * end - wide), line))
+    return placed
+
+
+def growth(
+    title: str, subtitle: str, panels: dict[str, dict[str, tuple[dict[int, float], dict[int, float]]]], y_label: str
+) -> Chart:
+    """Draw measured curves with solid lines, and with dotted ones what a model makes of them beyond the measurement.
 
     Args:
         title: the finding, as a sentence.
         subtitle: rows, runs and statistic.
-        curves: the measured values by size and the modelled ones by size, by name; those that stay flat come last.
+        panels: the measured values by size and the modelled ones by size, by curve, by what the sizes are. The last curve of a
+            panel is the one that the workbook chose.
         y_label: what the values are, with their unit.
     """
-    edge = max(max(measured) for measured, _ in curves.values())
-    colors = [BEFORE, "#CC79A7", "#E69F00", AFTER, "#56B4E9"]
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 5.2))
-        ax = figure.subplots()
-        for (name, (measured, modelled)), color in zip(curves.items(), colors, strict=False):
-            ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, label=name)
-            ax.plot(list(modelled), list(modelled.values()), ":", color=color, linewidth=2)
-        ax.axvline(edge, color=LIMIT, linewidth=1)
-        _log_log(ax, "rows in the table", y_label)
-        ax.text(edge, ax.get_ylim()[1], "measured ◂ ", ha="right", va="top", fontsize=9, color="#555555")
-        ax.text(edge, ax.get_ylim()[1], " ▸ computed", ha="left", va="top", fontsize=9, color="#555555")
-        _head(figure, title, subtitle)
-        return Chart(figure)
+        figure = Figure(figsize=(WIDTH, 3.7))
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (x_label, curves) in zip(axes, panels.items(), strict=True):
+            for place, (name, (measured, modelled)) in enumerate(curves.items()):
+                color = AFTER if place == len(curves) - 1 else SHADES[place]
+                ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, markersize=5)
+                ax.plot(
+                    list(modelled), list(modelled.values()), "o:", color=color, linewidth=2, markersize=5, markerfacecolor=PAPER
+                )
+                last = (max(modelled), modelled[max(modelled)])
+                ax.annotate(
+                    name, last, xytext=(0, 7), textcoords="offset points", ha="right", va="bottom", fontsize=SMALL, color=INK
+                )
+            _log_log(ax, x_label, y_label if ax is axes[0] else "")
+            low, high = ax.get_ylim()
+            ax.set_ylim(low, high * 4)
+        return finished(figure, title, subtitle)
 
 
 def issue_map() -> Chart:
     """Draw the review's issues as tiles: a row a category, a colour a severity, filled where a fix is there."""
     fixed = {fix.number for fix in fixes.all_fixes()}
     issues = all_issues()
-    categories = all_categories()
-    widest = max(sum(issue.category == category.name for issue in issues) for category in categories)
-    high = sum(issue.severity == "high" for issue in issues)
+    looks = {}
+    for issue in issues:
+        color = SEVERITY_COLORS[issue.severity]
+        is_done = issue.number in fixed
+        looks[issue.number] = (str(issue.number), color if is_done else "none", color, ON_LIGHT if is_done else INK)
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 4.6))
+        figure = Figure(figsize=(WIDTH, 0.2 + 0.36 * len(all_categories())))
         ax = figure.subplots()
-        for row, category in enumerate(categories):
-            members = [issue for issue in issues if issue.category == category.name]
-            for column, issue in enumerate(members):
-                color = SEVERITY_COLORS[issue.severity]
-                done = issue.number in fixed
-                ax.add_patch(
-                    FancyBboxPatch(
-                        (column + 0.08, row + 0.12),
-                        0.84,
-                        0.76,
-                        boxstyle="round,pad=0,rounding_size=0.12",
-                        facecolor=color if done else "white",
-                        edgecolor=color,
-                        linewidth=2,
-                    )
-                )
-                ink = "white" if done and issue.severity == "high" else INK
-                ax.text(column + 0.5, row + 0.5, str(issue.number), ha="center", va="center", fontsize=11, color=ink)
-        ax.set_xlim(0, widest + 0.2)
-        ax.set_ylim(len(categories), 0)
-        ax.set_yticks([row + 0.5 for row in range(len(categories))], [category.name for category in categories])
-        ax.set_xticks([])
-        ax.tick_params(left=False)
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        _tile_rows(ax, issues, looks)
         handles = [
-            FancyBboxPatch((0, 0), 1, 1, facecolor=SEVERITY_COLORS[severity], edgecolor=SEVERITY_COLORS[severity])
-            for severity in SEVERITIES
+            Line2D([], [], marker="s", linestyle="", markersize=9, color=SEVERITY_COLORS[severity]) for severity in SEVERITIES
         ]
-        ax.legend(handles, SEVERITIES, title="severity", loc="lower right", frameon=False)
-        if len(fixed & {issue.number for issue in issues}) == len(issues):
-            state = "each with a fix file"
-        else:
-            state = "filled where a fix file is there"
-        _head(
+        below = _legend(figure, ax, dict(zip((f"{severity} severity" for severity in SEVERITIES), handles, strict=True)))
+        high = sum(issue.severity == "high" for issue in issues)
+        is_complete = {issue.number for issue in issues} <= fixed
+        return finished(
             figure,
-            f"{len(issues)} issues in {len(categories)} categories, {high} of high severity",
-            f"One tile an issue, {state}",
+            f"{len(issues)} issues in {len(all_categories())} categories, {high} of high severity",
+            f"one tile an issue, {'each with a fix file' if is_complete else 'filled where a fix file is there'}",
+            below=below,
         )
-        return Chart(figure)
 
 
-def _tile(x: float, y: float, color: str, *, filled: bool) -> FancyBboxPatch:
-    """Return a small rounded tile for a grid whose cells are one wide and one high."""
-    return FancyBboxPatch(
-        (x + 0.12, y + 0.12),
-        0.76,
-        0.76,
-        boxstyle="round,pad=0,rounding_size=0.15",
-        facecolor=color if filled else "white",
-        edgecolor=color,
-        linewidth=1.2,
-    )
+def _tile_rows(ax: Axes, issues: tuple[Issue, ...], looks: dict[int, tuple[str, str, str, str]]) -> None:
+    """Draw a tile an issue, a row a category: what stands in it, its face, its edge, and the colour of its text."""
+    categories = list(dict.fromkeys(issue.category for issue in issues))
+    rows = [[issue for issue in issues if issue.category == category] for category in categories]
+    for y, row in enumerate(rows):
+        for x, issue in enumerate(row):
+            text, face, edge, ink = looks[issue.number]
+            tile = FancyBboxPatch((x + 0.06, y + 0.1), 0.88, 0.8, boxstyle="round,pad=0,rounding_size=0.1")
+            tile.set(facecolor=face, edgecolor=edge, linewidth=1.4)
+            ax.add_patch(tile)
+            ax.text(x + 0.5, y + 0.52, text, ha="center", va="center", color=ink)
+    _as_grid(ax, categories, max(map(len, rows)), 0)
 
 
-def scoreboard(results: dict[str, dict[int, str | None]], titles: dict[int, str]) -> Chart:
-    """Draw which database shows which flaw: a row an issue, a column a database, in two halves side by side.
+def _as_grid(ax: Axes, names: list[str], width: float, top: float) -> None:
+    """Make the axes a grid of cells one wide and one high, with a name for each row and nothing around."""
+    ax.set_xlim(0, width)
+    ax.set_ylim(len(names), top)
+    ax.set_yticks([row + 0.5 for row in range(len(names))], names)
+    ax.set_xticks([])
+    ax.tick_params(left=False)
+    ax.spines[:].set_visible(False)
+
+
+KINDS = {
+    "gone": ("✓", AFTER, AFTER, "white"),
+    "falls short": ("×", BEFORE, BEFORE, ON_LIGHT),
+    "no statement": ("–", "none", MORE, INK),
+    "not mentioned": ("?", "none", LIMIT, INK),
+}
+"""What became of a flaw as proposed: its sign, and the tile's face, edge and text. See `Scoreboard.kinds`."""
+
+
+def scoreboard(shown: dict[str, int], kinds: dict[int, str]) -> Chart:
+    """Draw how many flaws each database shows, and what became of each one as proposed.
 
     Args:
-        results: what each issue's check saw, or None, by issue, by database.
-        titles: what to call each issue.
+        shown: how many flaws a database shows, by its name: the reviewed one, the one as proposed, and the one with all fixes.
+        kinds: what became of each issue's flaw as proposed, one of KINDS.
     """
-    numbers = list(titles)
-    half = -(-len(numbers) // 2)
-    pitch = 1.9
-    names = list(results)
-    shows = {name: sum(seen is not None for seen in found.values()) for name, found in results.items()}
+    before, proposed, after = shown
+    count = {kind: sum(found == kind for found in kinds.values()) for kind in KINDS}
+    issues = (*all_issues(), *beyond())
+    looks = {number: (f"{number} {KINDS[kind][0]}", *KINDS[kind][1:]) for number, kind in kinds.items()}
     with rc_context(STYLE):
-        figure = Figure(figsize=(13, 1.6 + 0.235 * half))
-        for ax, part in zip(figure.subplots(1, 2), (numbers[:half], numbers[half:]), strict=True):
-            for row, number in enumerate(part):
-                for column, name in enumerate(names):
-                    is_seen = results[name][number] is not None
-                    color, mark = (BEFORE, "×") if is_seen else (AFTER, "✓")
-                    ax.add_patch(_tile(pitch * column, row, color, filled=not is_seen))
-                    ink = color if is_seen else "white"
-                    ax.text(
-                        pitch * column + 0.5, row + 0.52, mark, ha="center", va="center", fontsize=9, color=ink, fontweight="bold"
-                    )
-                ax.text(pitch * len(names) + 0.6, row + 0.5, f"{number}", ha="right", va="center", fontsize=9.5, color="#555555")
-                ax.text(pitch * len(names) + 1, row + 0.5, titles[number], ha="left", va="center", fontsize=9.5)
-            for column, name in enumerate(names):
-                ax.text(pitch * column + 0.5, -0.15, name.replace(" ", "\n"), ha="center", va="bottom", fontsize=9)
-            ax.set_xlim(-0.3, 26)
-            ax.set_ylim(half, -1.6)
-            ax.set_axis_off()
-        last, middle, first = (shows[name] for name in (names[-1], names[1], names[0]))
-        _head(
+        figure = Figure(figsize=(WIDTH, 3.9))
+        bars, tiles = figure.subplots(2, 1, height_ratios=(1, 3))
+        for place, (name, total) in enumerate(shown.items()):
+            left = 0
+            parts = (
+                [(count[kind], *KINDS[kind][1:]) for kind in list(KINDS)[1:]]
+                if name == proposed
+                else [(total, BEFORE, BEFORE, ON_LIGHT)]
+            )
+            for width, face, edge, ink in parts:
+                bars.barh(place, width, left=left, height=0.7, facecolor=face, edgecolor=edge, linewidth=1.4)
+                if width:
+                    bars.text(left + width / 2, place + 0.03, str(width), ha="center", va="center", color=ink)
+                left += width
+            _label(bars, f"{total} shown", (total, place))
+        bars.set_xlim(0, 1.18 * len(kinds))
+        _as_grid(bars, list(shown), 1.18 * len(kinds), 0)
+        bars.set_yticks(range(len(shown)), list(shown))
+        bars.set_ylim(len(shown) - 0.5, -0.5)
+        _tile_rows(tiles, issues, looks)
+        handles = {f"{sign} {kind} ({count[kind]})": _square(face, edge) for kind, (sign, face, edge, _) in KINDS.items()}
+        return finished(
             figure,
-            f"{names[-1]} shows {last or 'none'} of the {len(numbers)} flaws, the review's own SQL leaves {middle}",
-            f"× the issue's check sees the flaw, ✓ it does not; {names[0]} shows {first}; every cell run just now",
+            f"The review's own SQL leaves {shown[proposed]} of {len(kinds)} flaws, {after} {shown[after] or 'none'}",
+            f"{count['falls short']} its SQL does not mend, {count['no statement']} have none of it, "
+            f"{count['not mentioned']} it does not mention; {before} shows {shown[before]}",
+            below=_legend(figure, tiles, handles),
+            is_for_readme=True,
         )
-        return Chart(figure)
 
 
-OUTCOMES = {"allowed": (AFTER, True, "✓"), "no row": (LIMIT, False, "0"), "refused": (BEFORE, False, "×")}
+def _square(face: str, edge: str) -> Line2D:
+    return Line2D([], [], marker="s", linestyle="", markersize=9, markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.4)
+
+
+OUTCOMES = {"allowed": ("✓", AFTER, AFTER, "white"), "no row": ("0", "none", LIMIT, INK), "refused": ("–", "none", "none", INK)}
+"""What became of an attempt: its sign, and the tile's face, edge and text."""
 
 
 def privilege_grid(attempts: Table) -> Chart:
@@ -421,71 +431,59 @@ def privilege_grid(attempts: Table) -> Chart:
     tables, visitors, commands = (list(dict.fromkeys(attempts[column])) for column in ("table", "visitor", "command"))
     width = len(commands) + 0.8
     with rc_context(STYLE):
-        figure = Figure(figsize=(12, 2.1 + 0.36 * len(tables)))
+        figure = Figure(figsize=(WIDTH, 1.3 + 0.24 * len(tables)))
         ax = figure.subplots()
         for table, command, visitor, outcome in attempts.itertuples(index=False):
             x, y = visitors.index(visitor) * width + commands.index(command), tables.index(table)
-            color, filled, mark = OUTCOMES[outcome]
-            ax.add_patch(_tile(x, y, color, filled=filled))
-            ink = "white" if filled else color
-            ax.text(x + 0.5, y + 0.52, mark, ha="center", va="center", fontsize=10, color=ink, fontweight="bold")
+            sign, face, edge, ink = OUTCOMES[outcome]
+            tile = FancyBboxPatch((x + 0.1, y + 0.1), 0.8, 0.8, boxstyle="round,pad=0,rounding_size=0.15")
+            tile.set(facecolor=face, edgecolor=edge, linewidth=1)
+            ax.add_patch(tile)
+            ax.text(x + 0.5, y + 0.52, sign, ha="center", va="center", fontsize=SMALL, color=ink)
         for place, visitor in enumerate(visitors):
-            ax.text(place * width + len(commands) / 2, -0.85, visitor, ha="center", va="bottom", fontsize=11, fontweight="bold")
+            head = wrapped(visitor, 90, NORMAL, bold=True)
+            ax.text(place * width + len(commands) / 2, -3.1, head, ha="center", va="bottom", fontweight="bold")
             for column, command in enumerate(commands):
-                ax.text(place * width + column + 0.5, -0.15, command[:3], ha="center", va="bottom", fontsize=9, color="#555555")
-        ax.set_xlim(-0.2, len(visitors) * width)
-        ax.set_ylim(len(tables), -1.7)
-        ax.set_yticks([row + 0.5 for row in range(len(tables))], tables)
-        ax.set_xticks([])
-        ax.tick_params(left=False)
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+                ax.text(
+                    place * width + column + 0.55, -0.15, command, ha="center", va="bottom", rotation=90, fontsize=SMALL, **QUIET
+                )
+        _as_grid(ax, tables, len(visitors) * width - 0.8, -3.2)
         allowed = int((attempts["outcome"] == "allowed").sum())
-        _head(
+        return finished(
             figure,
             f"Of {len(attempts)} statements on Anna's rows, {allowed} are allowed",
-            "✓ allowed, 0 runs and finds no row, × refused; each tried and undone; sel ins upd del tru = the five commands",
+            "✓ allowed, 0 runs and finds no row, – refused; each was tried and undone",
         )
-        return Chart(figure)
 
 
 def _log_log(ax: Axes, x_label: str, y_label: str) -> None:
-    """Make both axes logarithmic, name them, and put the legend beside them."""
+    """Make both axes logarithmic and name them."""
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.xaxis.set_major_formatter(lambda value, _: _short(value))
-    ax.yaxis.set_major_formatter(lambda value, _: _short(value))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.grid(True, which="major", color="#EEEEEE")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: _short(value))
+        axis.set_minor_formatter(NullFormatter())
+    ax.grid(True, which="major", color=INK, alpha=0.12, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def caption(figure: Figure, title: str, subtitle: str) -> None:
-    """Write title and subtitle; both have to fit on one line.
-
-    Raises:
-        ValueError: one is too long.
-    """
-    if len(title) > 85 or len(subtitle) > 110:
-        raise ValueError("a chart's title has 85 characters at the most, its subtitle 110")
-    inches = figure.get_figheight()
-    figure.text(0.015, 1 - 0.12 / inches, title, ha="left", va="top", fontsize=13, fontweight="bold")
-    figure.text(0.015, 1 - 0.42 / inches, subtitle, ha="left", va="top", fontsize=10, color="#555555")
-
-
-def _head(figure: Figure, title: str, subtitle: str) -> None:
-    """Write title and subtitle, and make room for them."""
-    caption(figure, title, subtitle)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.68 / figure.get_figheight()))
+def _legend(figure: Figure, ax: Axes, handles: dict[str, Any] | None = None) -> float:
+    """Write a legend at the foot of the figure, and return how many inches it takes."""
+    if handles is None:
+        found, labels = ax.get_legend_handles_labels()
+        handles = dict(zip(labels, found, strict=True))
+    wide = max(text_width(label, SMALL) for label in handles) + 40
+    columns = max(1, min(len(handles), int(72 * WIDTH // wide)))
+    figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=columns, borderaxespad=0.3, columnspacing=1.2)
+    return 0.12 + 0.19 * -(-len(handles) // columns)
 
 
 def _short(value: float) -> str:
     """Write a number with three significant digits at the most, and thousands as k and M."""
+    value = float(f"{value:.3g}")
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
+        if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"

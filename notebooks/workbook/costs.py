@@ -79,7 +79,8 @@ def message_costs() -> dict[int, str]:
 
     Neighbours that were measured together share a figure, which names them.
     """
-    steps = {arm: statistics.median(runs) for arm, by_size in published(WRITES, "time in the server").items() for runs in [by_size[max(by_size)]]}
+    runs = published(WRITES, "time in the server")
+    steps = {arm: statistics.median(by_size[max(by_size)]) for arm, by_size in runs.items()}
     found, before = {}, steps["v1"]
     for arm, now in steps.items():
         if numbers := re.match(r"(\d+)(?:–(\d+))?", arm):

@@ -1,7 +1,6 @@
 """Pictures of the schema, drawn from the catalog, and of what its rows go through."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -9,21 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from sqlalchemy import MetaData, text
 
-from .charts import AFTER, BEFORE, INK, LIMIT, STYLE, Chart, caption
 from .database import Database
+from .picture import AFTER, BEFORE, INK, LIMIT, NORMAL, PAPER, QUIET, SMALL, STYLE, WIDTH, Chart, finished, text_width, wrapped
 
-CHANGED = "#9A6700"
-MARKS = {"": ("  ", INK), "added": ("+ ", AFTER), "changed": ("~ ", CHANGED), "removed": ("− ", BEFORE)}
+MARKS = {"added": ("+", AFTER), "changed": ("~", "#B07800"), "removed": ("−", BEFORE)}
 """What stands before a column that differs, and its colour."""
 
 PLACES = [
-    ["auth.users", "public.profiles", "public.scenarios"],
-    ["public.sessions", "public.logs", "public.event_types"],
-    ["public.messages", "public.message_chunks", "public.messages_archive"],
+    ["auth.users", "public.profiles", "public.scenarios", "public.event_types", "public.messages_archive"],
+    ["public.sessions", "public.messages", "public.message_chunks", "public.logs"],
 ]
 """The tables from left to right and from top to bottom; one that a schema has not is left out."""
 
-ROW, HEAD, WIDTH, GAP, SPACE = 0.2, 0.27, 3.5, 1.0, 0.4
+ROW, HEAD, TABLE, GAP, SPACE = 0.19, 0.26, 2.65, 0.75, 0.3
 """In inches: a column's row, a table's head, its width, and the room beside and below it."""
 
 SHORT = {"timestamp with time zone": "timestamptz", "integer": "int", "boolean": "bool"}
@@ -86,27 +83,26 @@ def entities(title: str, subtitle: str, database: Database, before: Database | N
     heights = {table: HEAD + ROW * len(rows[table]) for table in tables}
     height = max(sum(heights[table] + SPACE for table in column) for column in places)
     with rc_context(STYLE):
-        figure = Figure(figsize=(len(places) * (WIDTH + GAP) - GAP + 0.75, height + 0.9))
-        ax = figure.add_axes((0, 0, 1, (height + 0.1) / (height + 0.9)))
-        ax.set_xlim(-0.45, len(places) * (WIDTH + GAP) - GAP + 0.3)
+        figure = Figure(figsize=(WIDTH, height + 0.1))
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.set_xlim(-0.42, WIDTH - 0.42)
         ax.set_ylim(height, -0.1)
         ax.axis("off")
         corners: dict[str, tuple[float, float]] = {}
         for place, column in enumerate(places):
             top = 0.0
             for table in column:
-                corners[table] = (place * (WIDTH + GAP), top)
+                corners[table] = (place * (TABLE + GAP), top)
                 top += heights[table] + SPACE
         for table, corner in corners.items():
             is_new = before is not None and not any(mark != "added" for _, mark, _ in rows[table])
-            _draw_table(ax, corner, table, rows[table], heights[table], AFTER if is_new else "#555555")
+            _draw_table(ax, corner, table, rows[table], heights[table], AFTER if is_new else "#5F5F5F")
         for table, corner in corners.items():
             for row, (own, mark, _) in enumerate(rows[table]):
                 for target in own.refers_to:
                     if target in corners and mark != "removed":
                         _draw_reference(ax, (corner[0], corner[1] + HEAD + ROW * (row + 0.5)), corners[target])
-        caption(figure, title, subtitle)
-        return Chart(figure)
+        return finished(figure, title, subtitle, is_bare=True)
 
 
 def _marked(columns: list[_Column], earlier: list[_Column]) -> list[tuple[_Column, str, str]]:
@@ -135,44 +131,40 @@ def _draw_table(
     ax: Axes, corner: tuple[float, float], table: str, rows: list[tuple[_Column, str, str]], height: float, color: str
 ) -> None:
     x, y = corner
-    ax.add_patch(Rectangle((x, y), WIDTH, height, facecolor="white", edgecolor=color, linewidth=1.2, zorder=2))
-    ax.add_patch(Rectangle((x, y), WIDTH, HEAD, facecolor=color, edgecolor=color, zorder=3))
-    ax.text(
-        x + 0.08,
-        y + HEAD / 2,
-        table.removeprefix("public."),
-        va="center",
-        color="white",
-        fontweight="bold",
-        fontsize=10,
-        zorder=4,
-    )
+    ax.add_patch(Rectangle((x, y), TABLE, height, facecolor=PAPER, edgecolor=color, linewidth=1.2, zorder=2))
+    ax.add_patch(Rectangle((x, y), TABLE, HEAD, facecolor=color, edgecolor=color, zorder=3))
+    name = table.removeprefix("public.")
+    ax.text(x + 0.08, y + HEAD / 2, name, va="center", color="white", fontweight="bold", zorder=4)
     for row, (column, mark, earlier) in enumerate(rows):
         middle = y + HEAD + ROW * (row + 0.5)
-        sign, ink = MARKS[mark]
-        look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": ink, "zorder": 4}
+        if mark:
+            sign, color = MARKS[mark]
+            ax.text(x + 0.11, middle, sign, va="center", ha="center", color=color, fontweight="bold", zorder=4)
         weight = "bold" if column.is_key else "normal"
-        name = ax.text(x + 0.06, middle, f"{sign}{column.name}", family="DejaVu Sans Mono", fontweight=weight, **look)
+        ax.text(x + 0.2, middle, column.name, va="center", fontsize=SMALL, fontweight=weight, zorder=4)
         ax.text(
-            x + WIDTH - 0.08, middle, earlier or _short(column.type), ha="right", **{**look, "color": ink if mark else "#666666"}
+            x + TABLE - 0.08, middle, earlier or _short(column.type), va="center", ha="right", fontsize=SMALL, zorder=4, **QUIET
         )
         if mark == "removed":
-            name.set_alpha(0.8)
-            ax.plot([x + 0.2, x + 0.2 + 0.072 * len(column.name)], [middle, middle], color=ink, linewidth=1, zorder=5)
+            ax.plot(
+                [x + 0.2, x + 0.2 + text_width(column.name, SMALL) / 72], [middle, middle], color=BEFORE, linewidth=1.2, zorder=5
+            )
 
 
 def _draw_reference(ax: Axes, start: tuple[float, float], target: tuple[float, float]) -> None:
-    """Draw a line from a column to the head of the table that it refers to, in its own column or to the left of it."""
+    """Draw a line from a column to the head of the table that it refers to: around its own side, or across the gap."""
     x, y = start
     end_y = target[1] + HEAD / 2
     if abs(target[0] - x) < 0.01:
         side = x - (0.34 if end_y < y else 0.16)
         ax.plot([x, side, side], [y, y, end_y], color=LIMIT, linewidth=1.2, zorder=1)
-        start, end = (side, end_y), (x, end_y)
+        ends = ((side, end_y), (x, end_y))
+    elif target[0] < x:
+        ends = ((x, y), (target[0] + TABLE, end_y))
     else:
-        start, end = (x, y), (target[0] + WIDTH, end_y)
-    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0)
-    arrow.set(color=LIMIT, linewidth=1.2, zorder=1, connectionstyle="arc3,rad=0.06" if end[0] < x else "arc3")
+        ends = ((x + TABLE, y), (target[0], end_y))
+    arrow = FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0)
+    arrow.set(color=LIMIT, linewidth=1.2, zorder=1)
     ax.add_patch(arrow)
 
 
@@ -185,41 +177,47 @@ def states(title: str, subtitle: str, places: dict[str, tuple[float, float]], mo
         places: column and row of each state, counted from the top left; a name of blanks is a beginning.
         moves: what leads from one state to another.
     """
-    wide, high = 2.5, 1.25
-    columns = max(x for x, _ in places.values()) + 1
+    wide, high = (WIDTH - 0.2) / (max(x for x, _ in places.values()) + 1), 1.2
     rows = max(y for _, y in places.values()) + 1
     with rc_context(STYLE):
-        figure = Figure(figsize=(columns * wide + 0.6, rows * high + 1.2))
-        ax = figure.add_axes((0, 0, 1, (rows * high + 0.2) / (rows * high + 1.2)))
-        ax.set_xlim(-0.3, columns * wide + 0.3)
-        ax.set_ylim(rows * high + 0.1, -0.1)
+        figure = Figure(figsize=(WIDTH, rows * high))
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.set_xlim(-0.1, WIDTH - 0.1)
+        ax.set_ylim(rows * high, 0)
         ax.axis("off")
-        centers = {name: ((x + 0.5) * wide, (y + 0.4) * high) for name, (x, y) in places.items()}
-        for name, (x, y) in centers.items():
+        boxes: dict[str, tuple[float, float, float]] = {}
+        for name, (column, row) in places.items():
+            x, y = (column + 0.5) * wide, (row + 0.55) * high
+            half = text_width(name, NORMAL) / 144 + 0.15 if name.strip() else 0.07
+            boxes[name] = (x, y, half)
             if not name.strip():
-                ax.plot([x + 0.58], [y], "o", color=INK, markersize=10, zorder=3)
+                ax.plot([x], [y], "o", color=INK, markersize=9)
                 continue
-            box = FancyBboxPatch((x - 0.62, y - 0.22), 1.24, 0.44, boxstyle="round,pad=0,rounding_size=0.2", linewidth=1.6)
-            box.set(facecolor="white", edgecolor=AFTER, zorder=3)
+            box = FancyBboxPatch((x - half, y - 0.17), 2 * half, 0.34, boxstyle="round,pad=0,rounding_size=0.15", linewidth=1.6)
+            box.set(facecolor=PAPER, edgecolor=AFTER)
             ax.add_patch(box)
-            ax.text(x, y, name, ha="center", va="center", fontsize=11, zorder=4)
+            ax.text(x, y, name, ha="center", va="center")
         for (start, end), text in moves.items():
-            _draw_move(ax, centers[start], centers[end], text)
-        caption(figure, title, subtitle)
-        return Chart(figure)
+            _draw_move(ax, boxes[start], boxes[end], text, wide)
+        return finished(figure, title, subtitle, is_bare=True)
 
 
-def _draw_move(ax: Axes, start: tuple[float, float], end: tuple[float, float], text: str) -> None:
+def _draw_move(ax: Axes, start: tuple[float, float, float], end: tuple[float, float, float], text: str, wide: float) -> None:
+    """Draw an arrow between two boxes, given by their middle and half their width, and what it stands for."""
     is_level = abs(start[1] - end[1]) < 0.01
-    middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-    half = (0.66, 0.0) if is_level else (0.0, 0.26)
-    sign = 1 if sum(end) > sum(start) else -1
-    tail = (start[0] + sign * half[0], start[1] + sign * half[1])
-    point = (end[0] - sign * half[0], end[1] - sign * half[1])
-    arrow = FancyArrowPatch(tail, point, arrowstyle="-|>", mutation_scale=13, shrinkA=0, shrinkB=0)
-    arrow.set(color="#555555", linewidth=1.3, zorder=2)
-    ax.add_patch(arrow)
+    sign = 1 if end[0] + end[1] > start[0] + start[1] else -1
     if is_level:
-        ax.text(middle[0], middle[1] - 0.07, text, ha="center", va="bottom", fontsize=8.5, color=INK)
+        tail, point = (start[0] + sign * (start[2] + 0.03), start[1]), (end[0] - sign * (end[2] + 0.03), end[1])
     else:
-        ax.text(middle[0] + 0.08, middle[1], text, ha="left", va="center", fontsize=8.5, color=INK)
+        tail, point = (start[0], start[1] + sign * 0.2), (end[0], end[1] - sign * 0.2)
+    arrow = FancyArrowPatch(tail, point, arrowstyle="-|>", mutation_scale=13, shrinkA=0, shrinkB=0)
+    arrow.set(color=LIMIT, linewidth=1.3)
+    ax.add_patch(arrow)
+    middle = ((tail[0] + point[0]) / 2, (tail[1] + point[1]) / 2)
+    if is_level:
+        said = wrapped(text, 72 * abs(point[0] - tail[0]) - 4, SMALL)
+        ax.text(middle[0], middle[1] - 0.07, said, ha="center", va="bottom", fontsize=SMALL)
+    else:
+        # As far as to the next column, or to the picture's edge.
+        said = wrapped(text, 72 * (wide - 0.2) if middle[0] + wide < WIDTH else 72 * (wide / 2 - 0.15), SMALL)
+        ax.text(middle[0] + 0.08, middle[1], said, ha="left", va="center", fontsize=SMALL)

@@ -1,5 +1,7 @@
 """The review's own SQL, as written: applied to v1 statement by statement, and what fails is left out."""
 
+from pathlib import Path
+
 import psycopg
 import sqlparse
 
@@ -19,10 +21,19 @@ def apply(connection: psycopg.Connection) -> Table:
         One row for each statement: issue, how the statement begins, and `applied` or why it was refused.
     """
     rows = []
-    for path in sorted(FOLDER.glob("[0-9][0-9]_*.sql")):
+    for path in _files():
         for statement in sqlparse.split(sqlparse.format(path.read_text(), strip_comments=True)):
             rows.append((int(path.name[:2]), _beginning(statement), _outcome(connection, statement)))
     return Table.of(rows, ["issue", "statement", "outcome"])
+
+
+def numbers() -> set[int]:
+    """Return the issues for which the review has SQL."""
+    return {int(path.name[:2]) for path in _files()}
+
+
+def _files() -> list[Path]:
+    return sorted(FOLDER.glob("[0-9][0-9]_*.sql"))
 
 
 def _beginning(statement: str) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from tqdm import tqdm
 
 from .actors import ADMIN, ANNA, SERVICE, Actor
-from .bench import bystander, commits_us, loaded, published, record
+from .bench import about, bystander, commits_us, loaded, published, record
 from .database import Database, clone
 from .measure import heap_only, interleaved_ms, rows, seconds
 from .paths import SQL
@@ -328,8 +328,10 @@ def reset_weeks(learners: int) -> dict[str, list[tuple[float, float]]]:
 
 def _monday() -> None:
     learners = rows(5_000, 100_000, 100_000)
-    felt = reset_weeks(learners)
-    slowest = {("the slowest update beside the reset", arm): [max(took for _, took in dots)] for arm, dots in felt.items()}
+    slowest: dict[tuple[str, str], list[float]] = {}
+    for _ in range(3):
+        for arm, dots in reset_weeks(learners).items():
+            slowest.setdefault(("the slowest update beside the reset", arm), []).append(max(took for _, took in dots))
     record(BENCHMARK, learners, slowest)
 
 
@@ -361,5 +363,5 @@ def summary() -> str:
     return (
         f"As production runs, with a disk to wait for, v2 takes {requests} of the learners' messages a second that v1 takes, "
         f"{inserts} of the backend's, and {met} where eight clients meet in one session. A message weighs {weighs} times as much "
-        f"and writes {writes} times the log. At ten million messages a learner's newest ones come {faster:,.0f} times as fast."
+        f"and writes {writes} times the log. At ten million messages a learner's newest ones come {about(faster)} times as fast."
     )

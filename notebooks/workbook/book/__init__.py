@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -12,7 +10,7 @@ from sphinx.cmd.build import build_main
 
 from .. import fixes
 from ..errors import WorkbookError
-from ..paths import BUILD, DATA, ROOT
+from ..paths import BUILD, ROOT
 from ..report import Executed, is_picture
 from . import glossary, pages
 from .decks import decks
@@ -62,7 +60,19 @@ def _sphinx(sources: dict[str, str], builder: str, folder: Path) -> None:
         ) from None
     # In this process: another one would import everything again.
     status = build_main(
-        ["-q", "-W", "--keep-going", "-b", builder, "-c", str(CONFIGURATION), "-d", str(source / ".doctrees"), str(source), str(folder)]
+        [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            builder,
+            "-c",
+            str(CONFIGURATION),
+            "-d",
+            str(source / ".doctrees"),
+            str(source),
+            str(folder),
+        ]
     )
     if status:
         raise WorkbookError("Sphinx complains of a page; see above, and mend what it names.")
@@ -112,7 +122,9 @@ def _labelled(text: str, issue: str) -> tuple[str, str]:
     return "\n".join(lines), issue
 
 
-_SQL = re.compile(r"\b(select|insert|update|delete|create|alter|drop|grant|revoke|vacuum|set|call|truncate|explain)\b", re.IGNORECASE)
+_SQL = re.compile(
+    r"\b(select|insert|update|delete|create|alter|drop|grant|revoke|vacuum|set|call|truncate|explain)\b", re.IGNORECASE
+)
 
 
 def _is_plumbing(cell: NotebookNode) -> bool:
@@ -145,10 +157,15 @@ def _linked(html: str) -> str:
 
     html = re.sub(r"(?<=>)[^<>]+(?=<)", link, html)
     if re.search(r"<thead><tr><th[^>]*>issue</th>", html):
-        html = re.sub(r"(<tr><td[^>]*>)(\d+)(</td>)", lambda row: f'{row[1]}<a href="{pages.section(int(row[2]))}">{row[2]}</a>{row[3]}', html)
+        html = re.sub(
+            r"(?<=<tr>)(<td[^>]*>)(\d+)(?=</td>)",
+            lambda row: f'{row[1]}<a href="{pages.section(int(row[2]))}">{row[2]}</a>',
+            html,
+        )
     return html
 
 
 def _with_fix_links(markdown: str) -> str:
     names = "|".join(fix.name for fix in fixes.all_fixes())
-    return re.sub(rf"<code>sql/fixes/({names})\.sql</code>", r'<a href="../fixes/\1.html"><code>sql/fixes/\1.sql</code></a>', markdown)
+    file = rf"(?<=<code>)sql/fixes/({names})\.sql(?=</code>)"
+    return re.sub(file, r'<a href="../fixes/\1.html">\g<0></a>', markdown)

@@ -2,6 +2,7 @@
 
 from pygments.lexers import PostgresLexer
 from sphinx.application import Sphinx
+
 from workbook.book import glossary
 
 project = "Schema workbook"
@@ -45,7 +46,7 @@ revealjs_static_path = ["static"]
 revealjs_style_theme = "white"
 revealjs_css_files = ["deck.css"]
 revealjs_js_files = ["deck.js"]
-revealjs_script_conf = {"hash": True, "width": 1280, "height": 720, "margin": 0.03, "center": False, "transition": "none"}
+revealjs_script_conf = {"hash": True, "width": 1280, "height": 720, "margin": 0.03, "center": True, "transition": "none"}
 
 
 def setup(app: Sphinx) -> None:

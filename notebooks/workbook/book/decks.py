@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from .. import costs, fixes, writes
-from ..catalogue import all_issues, beyond
+from .. import costs, fixes, scores, writes
+from ..catalogue import SEVERITIES, all_issues, beyond
 from ..report import Executed, outputs
-from .pages import BOARD, KINDS, kinds, of_severity, table
+from .pages import headline, issues, of_severity, page, table
 
 LONGEST_OUTPUT = 9
 """Lines of an output, or rows of a table, on a slide."""
@@ -43,7 +43,8 @@ def _deck(notebook: NotebookNode) -> str:
     for heading, parts in sections:
         if "Problem" in parts:
             shown = next((_shown(output) for output in parts["Evidence"].outputs), "")
-            slides.append(f"## {heading}\n{_first_paragraph(parts['Problem'].text)}\n\n{shown}")
+            said = _first_paragraph(parts["Evidence"].text)
+            slides.append(f"## {heading}\n{_first_paragraph(parts['Problem'].text)}\n\n{said}\n\n{shown}")
             proof = parts.get("Proof", _Part("")).outputs
             slides.append(f"## {heading}: fixed\n{_first_paragraph(parts['Fix'].text)}\n\n{_shown(proof[-1]) if proof else ''}")
         else:
@@ -76,7 +77,7 @@ def _sections(notebook: NotebookNode) -> Iterator[tuple[str, dict[str, _Part]]]:
 
 def _first_paragraph(text: str) -> str:
     """Return the first paragraph, its links as their words."""
-    paragraph = next((part for part in text.strip().split("\n\n") if not part.startswith(("|", "- ", "```"))), "")
+    paragraph = next((part for part in text.strip().split("\n\n") if not part.startswith(("|", "```"))), "")
     return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", paragraph)
 
 
@@ -103,40 +104,47 @@ def _raw(html: str) -> str:
 
 # --- The whole review ---------------------------------------------------------------------------------------------
 
+HIGH_ON_A_SLIDE, DEAREST = 7, 6
+
 
 def _review(runs: list[Executed]) -> str:
     """Return the deck of ten minutes: what was found, the high ones, what they cost, and the way to a live database."""
-    board = next(outputs(runs, BOARD))
-    by_kind = kinds(board)
-    high = [issue for issue in (*all_issues(), *beyond()) if issue.severity == "high"]
-    dearest = sorted(costs.costs().items(), key=lambda entry: -entry[1].seconds)[:6]
-    slides = [
-        f"# A schema review, made true\n{len(all_issues())} issues in the database of a chat app, and {len(beyond())} that the review does not mention: each "
-        "happens on a real PostgreSQL, is fixed, and is proved gone.",
-        f"## The scoreboard\n{table(('', 'v1', 'as proposed', 'v2'), _counts(board))}",
-        "## What the review's own SQL leaves\n"
-        + table(("those that", "flaws"), [(f"{sign} {meaning}", len(by_kind[kind])) for kind, (sign, meaning) in KINDS.items()]),
-    ]
-    for first in range(0, len(high), 7):
-        rows = [(issue.number, issue.title, issue.symptom) for issue in high[first : first + 7]]
-        slides.append(f"## The high ones, {first + 1} to {first + len(rows)} of {len(high)}\n{table(('#', 'issue', 'what one sees'), rows)}")
-    slides += [
-        f"## What they cost: writes\n{writes.summary()}",
-        "## What they cost: locks\n"
-        + table(("fix", "holds its locks for"), [(fixes.find(number).path.name, f"{cost.seconds:.2g} s") for number, cost in dearest])
-        + "\n\nAt a million messages; the other fixes take less.",
-    ]
-    rollout = next(run.notebook for run in runs if run.path.name.startswith("15_"))
-    pictures = [output for _, parts in _sections(rollout) for part in parts.values() for output in part.outputs if _is_picture(output)]
-    slides += [f"## On a live database\n{_shown(picture)}" for picture in pictures[:2]]
-    slides.append(
-        "## The way\n1. `make audit`: which issues does our database have?\n2. `make rollout STEP=plan`: what stops it?\n"
-        "3. A rehearsal on a copy, there and back.\n4. Start, copy, switch; old clients keep v1's answers.\n5. Back, or finish."
+    board = next(outputs(runs, scores.MIME))
+    high = [issue for issue in issues().values() if issue.severity == "high"]
+    groups = [high[first : first + HIGH_ON_A_SLIDE] for first in range(0, len(high), HIGH_ON_A_SLIDE)]
+    dearest = sorted(costs.costs().items(), key=lambda entry: -entry[1].seconds)[:DEAREST]
+    return page(
+        "review",
+        reviewed=len(all_issues()),
+        beyond=len(beyond()),
+        headline=headline(board),
+        pictures={"scoreboard": _picture(runs, "00_", 1), "rollout": _picture(runs, "15_", 0)},
+        counts=table(("severity", "flaws", *board["results"]), _counts(board)),
+        high=[
+            (
+                high.index(group[0]) + 1,
+                high.index(group[-1]) + 1,
+                table(("#", "issue", "what one sees"), [(issue.number, issue.title, issue.symptom) for issue in group]),
+            )
+            for group in groups
+        ],
+        all_high=len(high),
+        writes=writes.summary(),
+        locks=table(
+            ("fix", "holds its locks for"),
+            [(fixes.find(number).path.name, f"{cost.seconds:.2g} s") for number, cost in dearest],
+        ),
     )
-    return "\n\n".join(slides)
+
+
+def _picture(runs: list[Executed], notebook: str, place: int) -> str:
+    """Return one of a notebook's pictures, counted from 0."""
+    of_it = [run for run in runs if run.path.name.startswith(notebook)]
+    return _shown({"image/svg+xml": list(outputs(of_it, "image/svg+xml"))[place]})
 
 
 def _counts(board: dict) -> Iterator[tuple[object, ...]]:
-    numbers = {severity: of_severity(severity) for severity in ("high", "medium", "low")}
-    for severity, those in numbers.items():
-        yield (f"{severity} ({len(those)})", *(sum(seen[str(number)] is not None for number in those) for seen in board["results"].values()))
+    for severity in SEVERITIES:
+        numbers = of_severity(severity)
+        shown = (sum(seen[str(number)] is not None for number in numbers) for seen in board["results"].values())
+        yield (severity, len(numbers), *shown)

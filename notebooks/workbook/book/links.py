@@ -23,7 +23,16 @@ ISSUES = re.compile(
 """Where a text speaks of issues, by their number: issue 35, fixes 5 and 7, 22 meets 3, B2."""
 
 # Whatever stands in these is no prose.
-_NOT_PROSE = (nodes.literal, nodes.literal_block, nodes.reference, pending_xref, nodes.title, nodes.raw, nodes.comment, nodes.term)
+_NOT_PROSE = (
+    nodes.literal,
+    nodes.literal_block,
+    nodes.reference,
+    pending_xref,
+    nodes.title,
+    nodes.raw,
+    nodes.comment,
+    nodes.term,
+)
 
 
 def anchor(title: str) -> str:
@@ -70,9 +79,7 @@ class LinkTerms(SphinxTransform):
         """Replace the texts of a document."""
         if self.app.builder.name != "html":
             return
-        missing = {
-            name: pattern for name, (pattern, where) in self.config.workbook_terms.items() if where in self.env.docname
-        }
+        missing = {name: pattern for name, (pattern, where) in self.config.workbook_terms.items() if where in self.env.docname}
         for text in _prose(self.document):
             spans: list[tuple[int, int, Callable[[str], nodes.Node]]] = []
             for name, pattern in list(missing.items()):
@@ -115,9 +122,7 @@ def _term_link(name: str, document: str) -> Callable[[str], nodes.Node]:
 
 def _reference(kind: str, target: str, document: str) -> Callable[[str], nodes.Node]:
     def reference(text: str) -> nodes.Node:
-        link = pending_xref(
-            "", refdomain="std", reftype=kind, reftarget=target, refdoc=document, refexplicit=True, refwarn=True
-        )
+        link = pending_xref("", refdomain="std", reftype=kind, reftarget=target, refdoc=document, refexplicit=True, refwarn=True)
         link += nodes.inline("", text, classes=["xref", "std", f"std-{kind}"])
         return link
 

@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
             const stack = slide.parentElement;
             const shown = [stack.style.display, slide.style.display];
             stack.style.display = slide.style.display = "block";
-            for (let size = 26; slide.scrollHeight > 700 && size > 12; size--) slide.style.fontSize = `${size}px`;
+            for (let size = 34; slide.scrollHeight > 690 && size > 12; size--) slide.style.fontSize = `${size}px`;
             [stack.style.display, slide.style.display] = shown;
         }
         Reveal.layout();
