@@ -59,7 +59,8 @@ class Scoreboard:
         version = database.value("select current_setting('server_version')").split()[0]
         database.drop()
         return {
-            "results": self.results,
+            # As a list: a notebook's file sorts the names.
+            "results": list(self.results.items()),
             "kinds": self.kinds(),
             "statements": len(statements),
             "refused": statements.query("outcome != 'applied'").values.tolist(),

@@ -13,6 +13,7 @@ nb_execution_mode = "off"
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 # Links within notebooks are written for JupyterLab, which names a heading by its words and hyphens.

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from .. import costs, fixes, scores, writes
+from .. import costs, fixes, writes
 from ..catalogue import SEVERITIES, all_issues, beyond
 from ..report import Executed, outputs
-from .pages import headline, issues, of_severity, page, table
+from .pages import board_of, headline, issues, of_severity, page, table
 
 LONGEST_OUTPUT = 9
 """Lines of an output, or rows of a table, on a slide."""
@@ -109,7 +109,7 @@ HIGH_ON_A_SLIDE, DEAREST = 7, 6
 
 def _review(runs: list[Executed]) -> str:
     """Return the deck of ten minutes: what was found, the high ones, what they cost, and the way to a live database."""
-    board = next(outputs(runs, scores.MIME))
+    board = board_of(runs)
     high = [issue for issue in issues().values() if issue.severity == "high"]
     groups = [high[first : first + HIGH_ON_A_SLIDE] for first in range(0, len(high), HIGH_ON_A_SLIDE)]
     dearest = sorted(costs.costs().items(), key=lambda entry: -entry[1].seconds)[:DEAREST]

@@ -14,13 +14,13 @@ from ..catalogue import all_issues, beyond
 _VERBS = "meets?|ties|makes|made|allows|wants|had|has|says|asks|adds?|have"
 _UNITS = "bytes|ms|s|MB|GB|rows|characters|messages|clients|learners|sessions|days|months|weeks|minutes|seconds|times|runs"
 _LIST = r"\d{1,2}(?:(?:, | and |, and | or | to |–)\d{1,2})*"
-ISSUES = re.compile(
-    rf"\b[Ii]ssues? {_LIST}|\b[Ff]ix(?:es)? {_LIST}|\b[Ss]ections? {_LIST}"
-    rf"|\b{_LIST} (?={_VERBS}\b)"
+NAMED = re.compile(rf"\b[Ii]ssues? {_LIST}|\b[Ff]ix(?:es)? {_LIST}|\b[Ss]ections? {_LIST}|\bB\d\b")
+"""Where a text names issues, by their number: issue 35, fixes 5 and 7, B2."""
+MEETING = re.compile(
+    rf"{NAMED.pattern}|\b{_LIST} (?={_VERBS}\b)"
     rf"|(?:\b[Mm]eets|\b[Ss]ince|\b[Ww]ith|\bDoing) {_LIST}(?! (?:{_UNITS})\b)(?![\d.:%]|,\d)"
-    r"|\bB\d\b"
 )
-"""Where a text speaks of issues, by their number: issue 35, fixes 5 and 7, 22 meets 3, B2."""
+"""And where a chapter lets them meet by the bare number: where 22 meets 3, since 42."""
 
 # Whatever stands in these is no prose.
 _NOT_PROSE = (
@@ -40,11 +40,11 @@ def anchor(title: str) -> str:
     return title.replace(" ", "-")
 
 
-def issue_numbers(text: str) -> Iterator[tuple[int, int, int]]:
+def issue_numbers(text: str, pattern: re.Pattern[str] = NAMED) -> Iterator[tuple[int, int, int]]:
     """Yield for each issue that a text names where it is named, beginning and end, and its number."""
     of_letter = {issue.title.split(" ")[0]: issue.number for issue in beyond()}
     known = {issue.number for issue in (*all_issues(), *beyond())}
-    for mention in ISSUES.finditer(text):
+    for mention in pattern.finditer(text):
         if mention[0] in of_letter:
             yield *mention.span(), of_letter[mention[0]]
             continue
@@ -57,16 +57,15 @@ def issue_numbers(text: str) -> Iterator[tuple[int, int, int]]:
 
 
 class LinkIssues(SphinxTransform):
-    """Make a link of each mention of an issue; a deck has no sections to lead to."""
+    """Make a link of each mention of an issue."""
 
     default_priority = 420
 
     def apply(self, **_: Any) -> None:
         """Replace the texts of a document."""
-        if self.app.builder.name != "html":
-            return
         for text in _prose(self.document):
-            spans = [(start, end, _issue_link(number, self.env.docname)) for start, end, number in issue_numbers(text)]
+            found = issue_numbers(text, MEETING if self.env.docname.startswith("notebooks/") else NAMED)
+            spans = [(start, end, _issue_link(number, self.env.docname)) for start, end, number in found]
             _replace(text, spans)
 
 
@@ -77,9 +76,15 @@ class LinkTerms(SphinxTransform):
 
     def apply(self, **_: Any) -> None:
         """Replace the texts of a document."""
-        if self.app.builder.name != "html":
-            return
         missing = {name: pattern for name, (pattern, where) in self.config.workbook_terms.items() if where in self.env.docname}
+        for code in list(self.document.findall(nodes.literal)):
+            # Some terms are code.
+            name = next((name for name, pattern in missing.items() if re.fullmatch(pattern, code.astext())), None)
+            if name and _is_prose(code):
+                link = _term_link(name, self.env.docname)("")
+                code.replace_self(link)
+                link.replace(link[0], code)
+                del missing[name]
         for text in _prose(self.document):
             spans: list[tuple[int, int, Callable[[str], nodes.Node]]] = []
             for name, pattern in list(missing.items()):
@@ -91,14 +96,15 @@ class LinkTerms(SphinxTransform):
 
 
 def _prose(document: nodes.document) -> list[nodes.Text]:
-    def is_prose(node: nodes.Node) -> bool:
-        while node.parent is not None:
-            node = node.parent
-            if isinstance(node, (*_NOT_PROSE, glossary)) or "cell_input" in node.get("classes", []):
-                return False
-        return True
+    return [text for text in document.findall(nodes.Text) if _is_prose(text)]
 
-    return [text for text in document.findall(nodes.Text) if is_prose(text)]
+
+def _is_prose(node: nodes.Node) -> bool:
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, (*_NOT_PROSE, glossary)) or "cell_input" in node.get("classes", []):
+            return False
+    return True
 
 
 def _replace(text: nodes.Text, spans: list[tuple[int, int, Callable[[str], nodes.Node]]]) -> None:
@@ -130,8 +136,13 @@ def _reference(kind: str, target: str, document: str) -> Callable[[str], nodes.N
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell Sphinx of both."""
+    """Tell Sphinx of both; a deck has no sections to lead to."""
+
+    def add_transforms(app: Sphinx) -> None:
+        if app.builder.name == "html":
+            app.add_transform(LinkIssues)
+            app.add_transform(LinkTerms)
+
     app.add_config_value("workbook_terms", {}, "env", dict)
-    app.add_transform(LinkIssues)
-    app.add_transform(LinkTerms)
+    app.connect("builder-inited", add_transforms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

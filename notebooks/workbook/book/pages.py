@@ -40,7 +40,7 @@ CONTENTS = {
 
 def all_pages(runs: list[Executed], labels: set[str]) -> dict[str, str]:
     """Return the text of each page in MyST's Markdown, by its name; labels are those of the notebooks' sections."""
-    board = next(outputs(runs, scores.MIME))
+    board = board_of(runs)
     return {
         "index": _first(board, [run for run in runs if run.failure]),
         "answers/costs": _costs(),
@@ -52,6 +52,12 @@ def all_pages(runs: list[Executed], labels: set[str]) -> dict[str, str]:
         "fixes/index": _fix_index(),
         **{f"fixes/{fix.name}": page("fix", fix=fix, where=_where(fix)) for fix in fixes.all_fixes()},
     }
+
+
+def board_of(runs: list[Executed]) -> dict[str, Any]:
+    """Return the scoreboard's facts, as the notebook that draws it keeps them; see `Scoreboard.facts`."""
+    facts = next(outputs(runs, scores.MIME))
+    return {**facts, "results": dict(facts["results"])}
 
 
 def page(template: str, **values: Any) -> str:
