@@ -304,6 +304,14 @@ class Catalog:
             if constraint.table == table.oid and constraint.type == "c" and set(columns) <= set(constraint.columns)
         ]
 
+    def foreign_keys(self, table: Relation) -> list[Constraint]:
+        """Return a table's foreign keys."""
+        return [constraint for constraint in self.constraints if constraint.table == table.oid and constraint.type == "f"]
+
+    def unique_indexes(self, table: Relation) -> list[Index]:
+        """Return a table's unique indexes."""
+        return [index for index in self.indexes if index.table == table.oid and index.unique]
+
     def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
         """Tell whether an index begins with these columns, and leaves out no rows but those without a value in one."""
         return any(
