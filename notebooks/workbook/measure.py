@@ -130,6 +130,6 @@ def heap_only(database: Database, table: str) -> tuple[int, int]:
     return int(found["updates"].iloc[0]), int(found["heap_only"].iloc[0])
 
 
-def size_bytes(database: Database, *tables: str, actor: Actor = OWNER) -> int:
+def size_bytes(database: Database, *tables: str) -> int:
     """Return the size of tables with their indexes and TOAST, in bytes."""
-    return sum(int(database.value("select pg_total_relation_size(cast(:t as regclass))", actor, t=table)) for table in tables)
+    return sum(int(database.value("select pg_total_relation_size(cast(:t as regclass))", t=table)) for table in tables)

@@ -173,7 +173,6 @@ def running(
     database: Database,
     *,
     learners: int = 12,
-    seed: int = 1,
     dirty: bool = False,
     report_s: float = 3.0,
     old: bool = True,
@@ -183,7 +182,6 @@ def running(
 
     Args:
         learners: how many there are, half of them old and half of them new clients.
-        seed: what they choose by. Names and texts differ in each run all the same.
         dirty: whether old backends store what v2 forbids, until the phase "switch".
         report_s: how long a report keeps its snapshot, in seconds; 0 for no report.
         old: whether old clients work from the beginning.
@@ -196,7 +194,7 @@ def running(
         output, errors = Path(folder) / "requests", Path(folder) / "errors"
         output.touch()
         command = [sys.executable, "-P", str(NOTEBOOKS / "workbook" / "app.py"), f"--url={database.url}", f"--output={output}"]
-        command += [f"--learners={learners}", f"--seed={seed}", f"--report={report_s}"]
+        command += [f"--learners={learners}", f"--report={report_s}"]
         command += [f"--{name}" for name, chosen in (("dirty", dirty), ("old", old), ("new", new)) if chosen]
         with errors.open("w") as written:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=written, text=True)

@@ -8,11 +8,7 @@ from typing import Any
 
 import psycopg
 
-PLATFORM = (
-    "auth", "cron", "extensions", "graphql", "graphql_public", "net", "pgbouncer", "pgsodium", "realtime", "storage",
-    "supabase_functions", "supabase_migrations", "vault", "_analytics", "_realtime",
-)  # fmt: skip
-"""Schemas that belong to Supabase itself: their tables are nobody's findings."""
+from ..paths import SQL
 
 CLIENTS = ("anon", "authenticated")
 """The roles that a client's request has."""
@@ -181,11 +177,10 @@ class Catalog:
             psycopg.Error: the server stops a query, because somebody holds a lock or time is up.
         """
         self._rows: dict[str, list[tuple] | str] = {}
-        names = {"platform": list(PLATFORM), "clients": list(CLIENTS)}
-        for what, query in _QUERIES.items():
+        for what, query in re.findall(r"^-- ([a-z ]+).*\n([^-][^;]+);", (SQL / "audit.sql").read_text(), re.MULTILINE):
             try:
                 with connection.transaction():
-                    self._rows[what] = connection.execute(query, names).fetchall()
+                    self._rows[what] = connection.execute(query).fetchall()
             except psycopg.errors.InsufficientPrivilege as error:
                 self._rows[what] = error.diag.message_primary or "permission denied"
         ((self.database, self.login, self.version),) = connection.execute(
@@ -309,6 +304,14 @@ class Catalog:
             if constraint.table == table.oid and constraint.type == "c" and set(columns) <= set(constraint.columns)
         ]
 
+    def foreign_keys(self, table: Relation) -> list[Constraint]:
+        """Return a table's foreign keys."""
+        return [constraint for constraint in self.constraints if constraint.table == table.oid and constraint.type == "f"]
+
+    def unique_indexes(self, table: Relation) -> list[Index]:
+        """Return a table's unique indexes."""
+        return [index for index in self.indexes if index.table == table.oid and index.unique]
+
     def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
         """Tell whether an index begins with these columns, and leaves out no rows but those without a value in one."""
         return any(
@@ -384,202 +387,3 @@ def _frozen(row: tuple) -> Iterator[Any]:
 def _plain(source: str) -> str:
     """Return a function's text in lower case, without comments and without the quotes around names."""
     return re.sub(r"--[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL).lower().replace('"', "")
-
-
-_OURS = "not (nspname = any (%(platform)s) or nspname ~ '^pg_' or nspname = 'information_schema')"
-
-_QUERIES = {
-    "tables": f"""
-        select pg_class.oid::bigint, nspname::text, relname::text, relkind::text, obj_description(pg_class.oid, 'pg_class'),
-            relrowsecurity
-        from pg_catalog.pg_class
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
-        order by 2, 3""",
-    "columns": f"""
-        select
-            attrelid::bigint,
-            attname::text,
-            format_type(atttypid, atttypmod),
-            not attnotnull,
-            pg_get_expr(adbin, adrelid),
-            attidentity <> '' or attgenerated <> '' or coalesce(pg_get_expr(adbin, adrelid) ~ 'nextval', false),
-            col_description(attrelid, attnum)
-        from pg_catalog.pg_attribute
-        join pg_catalog.pg_class on pg_class.oid = attrelid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        left join pg_catalog.pg_attrdef on adrelid = attrelid and adnum = attnum
-        where attnum > 0 and not attisdropped and relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
-        order by attrelid, attnum""",
-    "constraints": f"""
-        select
-            conrelid::bigint,
-            conname::text,
-            contype::text,
-            pg_get_constraintdef(pg_constraint.oid),
-            array(
-                select attname::text
-                from unnest(conkey) with ordinality as key (attnum, place)
-                join pg_catalog.pg_attribute on attrelid = conrelid and pg_attribute.attnum = key.attnum
-                order by place
-            ),
-            confrelid::bigint,
-            confupdtype::text,
-            confdeltype::text
-        from pg_catalog.pg_constraint
-        join pg_catalog.pg_class on pg_class.oid = conrelid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where contype in ('c', 'f', 'p', 'u') and conparentid = 0 and not relispartition and {_OURS}
-        order by conrelid, conname""",
-    "indexes": f"""
-        select
-            indrelid::bigint,
-            index.relname::text,
-            amname::text,
-            array(
-                select coalesce(attname::text, '')
-                from unnest(indkey::smallint[]) with ordinality as key (attnum, place)
-                left join pg_catalog.pg_attribute on attrelid = indrelid and pg_attribute.attnum = key.attnum and key.attnum > 0
-                where place <= indnkeyatts
-                order by place
-            ),
-            pg_get_indexdef(indexrelid),
-            indisunique,
-            pg_get_expr(indpred, indrelid)
-        from pg_catalog.pg_index
-        join pg_catalog.pg_class as index on index.oid = indexrelid
-        join pg_catalog.pg_class on pg_class.oid = indrelid
-        join pg_catalog.pg_am on pg_am.oid = index.relam
-        join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
-        where indisvalid and not pg_class.relispartition and {_OURS}
-        order by indrelid, index.relname""",
-    "policies": f"""
-        select
-            polrelid::bigint,
-            polname::text,
-            case polcmd
-                when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all'
-            end,
-            array(select case role when 0 then 'public' else role::regrole::text end from unnest(polroles) as role),
-            pg_get_expr(polqual, polrelid),
-            pg_get_expr(polwithcheck, polrelid),
-            polpermissive,
-            obj_description(pg_policy.oid, 'pg_policy')
-        from pg_catalog.pg_policy
-        join pg_catalog.pg_class on pg_class.oid = polrelid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where {_OURS}
-        order by polrelid, polname""",
-    "triggers": """
-        select
-            tgrelid::bigint,
-            case nspname when 'public' then relname::text else nspname || '.' || relname end,
-            tgname::text,
-             pg_get_triggerdef(pg_trigger.oid),
-            tgfoid::bigint
-        from pg_catalog.pg_trigger
-        join pg_catalog.pg_class on pg_class.oid = tgrelid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where not tgisinternal and tgparentid = 0 and tgenabled <> 'D'
-        order by tgrelid, tgname""",
-    "functions": f"""
-        select
-            pg_proc.oid::bigint,
-            nspname::text,
-            proname::text,
-            format_type(prorettype, null),
-            prokind = 'p',
-            prosecdef,
-            coalesce(proconfig, '{{}}'),
-            array(
-                select role
-                from unnest(%(clients)s::text[]) as role
-                where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
-            ),
-            obj_description(pg_proc.oid, 'pg_proc'),
-            case when prosqlbody is null then prosrc else pg_get_functiondef(pg_proc.oid) end
-        from pg_catalog.pg_proc
-        join pg_catalog.pg_namespace on pg_namespace.oid = pronamespace
-        where prokind in ('f', 'p')
-            and {_OURS}
-            and not exists (select from pg_catalog.pg_depend where objid = pg_proc.oid and deptype = 'e')
-        order by 2, 3""",
-    "enums": """
-        select format_type(enumtypid, null), enumlabel::text
-        from pg_catalog.pg_enum
-        order by enumtypid, enumsortorder""",
-    "extensions": """
-        select extname::text, nspname::text
-        from pg_catalog.pg_extension
-        join pg_catalog.pg_namespace on pg_namespace.oid = extnamespace""",
-    "roles": "select rolname::text from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role')",
-    "table privileges": f"""
-        select rolname::text, pg_class.oid::bigint, command
-        from pg_catalog.pg_class
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
-        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as command
-        where relkind in ('r', 'p', 'v', 'm') and {_OURS}
-            and has_table_privilege(pg_roles.oid, pg_class.oid, command)""",
-    "column privileges": f"""
-        select rolname::text, pg_class.oid::bigint, command, attname::text
-        from pg_catalog.pg_class
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        join pg_catalog.pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
-        cross join unnest(array['select', 'insert', 'update']) as command
-        where relkind in ('r', 'p', 'v', 'm') and not relispartition and {_OURS}
-            and has_column_privilege(pg_roles.oid, pg_class.oid, attnum, command)""",
-    # Of the roles that own tables here. Without an entry of its own, EXECUTE goes to everybody.
-    "default privileges": f"""
-        with owner as (
-            select distinct relowner as role, relnamespace as schema
-            from pg_catalog.pg_class
-            join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-            where relkind in ('r', 'p') and {_OURS} and nspname = 'public'
-        ),
-        granted as (
-            select owner.role, defaclobjtype, grantee
-            from owner
-            join pg_catalog.pg_default_acl on defaclrole = owner.role and defaclnamespace in (0, owner.schema)
-            cross join aclexplode(defaclacl)
-            union all
-            select owner.role, 'f', 0
-            from owner
-            where not exists (
-                select
-                from pg_catalog.pg_default_acl
-                where defaclrole = owner.role and defaclnamespace = 0 and defaclobjtype = 'f'
-            )
-        )
-        select distinct case defaclobjtype when 'r' then 'tables' else 'functions' end
-        from granted
-        left join pg_catalog.pg_roles on pg_roles.oid = grantee
-        where defaclobjtype in ('r', 'f')
-            and (grantee = 0 or rolname in ('anon', 'authenticated'))""",
-    "schema privileges": f"""
-        select rolname::text, nspname::text, command
-        from pg_catalog.pg_namespace
-        join pg_catalog.pg_roles on rolname in ('anon', 'authenticated', 'service_role')
-        cross join unnest(array['usage', 'create']) as command
-        where {_OURS} and has_schema_privilege(pg_roles.oid, pg_namespace.oid, command)""",
-    "partitions": f"""
-        select inhparent::bigint, pg_class.oid::bigint, nspname::text, pg_get_expr(relpartbound, pg_class.oid)
-        from pg_catalog.pg_inherits
-        join pg_catalog.pg_class on pg_class.oid = inhrelid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where relispartition and {_OURS}""",
-    "views": f"""
-        select distinct ev_class::bigint, refobjid::bigint, attname::text
-        from pg_catalog.pg_rewrite
-        join pg_catalog.pg_depend on pg_depend.classid = 'pg_catalog.pg_rewrite'::regclass and objid = pg_rewrite.oid
-        join pg_catalog.pg_attribute on attrelid = refobjid and attnum = refobjsubid
-        join pg_catalog.pg_class on pg_class.oid = refobjid
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where refclassid = 'pg_catalog.pg_class'::regclass and refobjid <> ev_class and {_OURS}""",
-    "migration history": """
-        select obj_description(pg_class.oid, 'pg_class')
-        from pg_catalog.pg_class
-        join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-        where nspname = 'supabase_migrations' and relname = 'schema_migrations'""",
-}

@@ -40,7 +40,6 @@ CLOSE_COLUMN = 0.75
 class Found:
     """A table that was found, and what its columns are called there."""
 
-    expected: str
     table: Relation
     columns: dict[str, str]
     """The actual name by the expected one."""
@@ -79,7 +78,7 @@ def find_tables(catalog: Catalog) -> dict[str, Found]:
     for score, name, table in scored:
         if score >= CLOSE_TABLE and name not in chosen and table not in chosen.values():
             chosen[name] = table
-    return {name: Found(name, table, _columns(name, table, chosen, catalog)) for name, table in sorted(chosen.items())}
+    return {name: Found(table, _columns(name, table, chosen, catalog)) for name, table in sorted(chosen.items())}
 
 
 def _table_score(name: str, table: Relation) -> float:

@@ -73,16 +73,14 @@ def runner(database: Database) -> Iterator[Runner]:
         yield found
 
 
-def one_by_one(database: Database, learners: int = LEARNERS, alone_s: float = ALONE_S, seed: int = 1) -> Rehearsal:
+def one_by_one(database: Database, alone_s: float = ALONE_S) -> Rehearsal:
     """Apply the fix files beside traffic, each as soon as it gets its locks.
 
     Args:
         database: a clone of v1, which has v2 afterwards.
-        learners: how many of them there are.
         alone_s: how long the traffic runs before, in seconds.
-        seed: of what the clients do.
     """
-    with traffic.running(database, learners=learners, seed=seed) as clients:
+    with traffic.running(database, learners=LEARNERS) as clients:
         clients.phase("alone")
         time.sleep(alone_s)
         for fix in fixes.all_fixes():
@@ -108,7 +106,6 @@ def rolled_out(
     v2_s: float = ALONE_S,
     *,
     goes_back: bool = False,
-    seed: int = 1,
 ) -> Rehearsal:
     """Roll v2 out beside traffic, and back again if asked to.
 
@@ -118,10 +115,9 @@ def rolled_out(
         alone_s: how long the traffic runs before, in seconds.
         v2_s: how long it runs on v2.
         goes_back: whether v1 comes back in the end.
-        seed: of what the clients do.
     """
     facts: dict[str, float] = {}
-    with traffic.running(database, learners=learners, seed=seed, dirty=True) as clients:
+    with traffic.running(database, learners=learners, dirty=True) as clients:
         clients.phase("alone")
         time.sleep(alone_s)
         before = _bytes(database)

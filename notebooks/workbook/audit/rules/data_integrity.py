@@ -105,8 +105,6 @@ def emoji_size(db: Subject) -> str | None:
 def scenario_titles(db: Subject) -> str | None:
     """A unique index over the title."""
     title = db.scenarios["title"]
-    found = [
-        index for index in db.catalog.indexes
-        if index.table == db.scenarios.table.oid and index.unique and len(index.columns) == 1 and title in index.definition
-    ]  # fmt: skip
+    unique = db.catalog.unique_indexes(db.scenarios.table)
+    found = any(len(index.columns) == 1 and title in index.definition for index in unique)
     return None if found else f"nothing makes {title} unique"

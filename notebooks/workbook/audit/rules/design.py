@@ -12,7 +12,7 @@ def scenario_codes(db: Subject) -> str | None:
     table, key = db.scenarios.table, db.scenarios["id"]
     if not table.columns[key].generated and not table.columns[key].default:
         return "a new scenario needs an id that somebody picks"
-    unique = {index.columns for index in db.catalog.indexes if index.table == table.oid and index.unique}
+    unique = {index.columns for index in db.catalog.unique_indexes(table)}
     codes = [columns for columns in unique if len(columns) == 1 and columns[0] not in ("", key, db.scenarios["title"])]
     return None if codes else "a scenario has no name that is the same everywhere"
 
@@ -20,10 +20,8 @@ def scenario_codes(db: Subject) -> str | None:
 @rule(35)
 def soft_delete(db: Subject) -> str | None:
     """What a deleted account takes along."""
-    if any(
-        key.table == db.profiles.table.oid and key.type == "f" and key.columns == (db.profiles["id"],) and key.on_delete == "c"
-        for key in db.catalog.constraints
-    ):
+    keys = db.catalog.foreign_keys(db.profiles.table)
+    if any(key.columns == (db.profiles["id"],) and key.on_delete == "c" for key in keys):
         return "deleting an account deletes its profile and all its history"
     return None if db.profiles.has("deleted_at") else "a profile cannot be marked as deleted"
 
@@ -62,7 +60,7 @@ def scenario_order(db: Subject) -> str | None:
     dated = any("updated_at" in source for source in db.catalog.trigger_sources(table.oid, "UPDATE", before=True))
     if "updated_at" not in table.columns or not dated:
         return "a change of a scenario is not dated"
-    if any(index.table == table.oid and index.unique and index.columns[0] in places for index in db.catalog.indexes):
+    if any(index.columns[0] in places for index in db.catalog.unique_indexes(table)):
         return None
     raise OnlyBehaviour(f"there is a {places[0]}")
 

@@ -18,11 +18,8 @@ def profile_email(db: Subject) -> str | None:
     sources = db.catalog.trigger_sources(users_table(db), "UPDATE")
     if not any(db.profiles.word("email") in source for source in sources):
         return "the profile keeps the old address"
-    unique = [
-        index for index in db.catalog.indexes
-        if index.table == db.profiles.table.oid and index.unique and db.profiles["email"] in index.definition
-    ]  # fmt: skip
-    if not unique:
+    unique = db.catalog.unique_indexes(db.profiles.table)
+    if not any(db.profiles["email"] in index.definition for index in unique):
         return "two profiles may share an address"
     raise OnlyBehaviour("a trigger follows the address")
 
@@ -64,11 +61,7 @@ def idempotent_messages(db: Subject) -> str | None:
     if "authenticated" in db.catalog.roles and not db.catalog.may("authenticated", "insert", table, names[0]):
         return f"a learner may not send {names[0]}"
     key = {names[0], *(db.messages[column] for column in ("session_id", "user_id") if db.messages.has(column))}
-    unique = [
-        index
-        for index in db.catalog.indexes
-        if index.table == table.oid and index.unique and names[0] in index.columns and {*index.columns} <= key
-    ]
+    unique = [index for index in db.catalog.unique_indexes(table) if names[0] in index.columns and {*index.columns} <= key]
     if not unique:
         return f"nothing makes {names[0]} unique"
     return None if any(index.predicate is None for index in unique) else "ON CONFLICT finds no constraint to name"

@@ -19,8 +19,7 @@ def messages_user_id(db: Subject) -> str | None:
     if not db.messages.has("user_id") or not db.catalog.has_index(db.messages.table, db.messages["user_id"]):
         return "no index finds a learner's messages"
     user = db.messages["user_id"]
-    keys = [constraint for constraint in db.catalog.constraints if constraint.table == db.messages.table.oid]
-    follows = any(set(key.columns) == {user, db.messages["session_id"]} and key.type == "f" for key in keys)
+    follows = any({*key.columns} == {user, db.messages["session_id"]} for key in db.catalog.foreign_keys(db.messages.table))
     setters = db.catalog.trigger_sources(db.messages.table.oid, "INSERT", before=True)
     sets = any(re.search(rf"new\.{user.lower()}\s*:?=", source) for source in setters)
     return None if follows or sets else f"nothing keeps a message's {user} the session's"

@@ -14,8 +14,7 @@ def event_types(db: Subject) -> str | None:
         return "the kinds of events stand in a type"
     if any(text.count("'") > 4 for text in db.catalog.checks(db.logs.table, column)):
         return "the kinds of events stand in a constraint"
-    keys = [constraint for constraint in db.catalog.constraints if constraint.table == db.logs.table.oid]
-    listed = any(key.type == "f" and key.columns == (column,) for key in keys)
+    listed = any(key.columns == (column,) for key in db.catalog.foreign_keys(db.logs.table))
     return None if listed else "any word is taken for a kind of event"
 
 

@@ -83,12 +83,9 @@ def asks_per_row(text: str) -> bool:
 
 def users_table(db: Subject) -> int:
     """Return the oid of the table that profiles extends: auth.users on Supabase."""
-    keys = [
-        constraint for constraint in db.catalog.constraints
-        if constraint.table == db.profiles.table.oid and constraint.type == "f" and constraint.columns == (db.profiles["id"],)
-    ]  # fmt: skip
-    if keys:
-        return keys[0].target
+    for key in db.catalog.foreign_keys(db.profiles.table):
+        if key.columns == (db.profiles["id"],):
+            return key.target
     writers = [
         trigger.table for trigger in db.catalog.triggers
         if re.search(rf"insert\s+into\s+(?:\w+\.)?{db.profiles.table.name.lower()}\b", db.catalog.reach(trigger.function))

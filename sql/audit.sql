@@ -1,0 +1,237 @@
+-- What the audit reads of a database's catalog; no row of any table is looked at.
+-- Before each query stands its name. To see what they answer: psql --single-transaction --file sql/audit.sql
+
+-- schemas: those to look into, all but PostgreSQL's own and those of the platform, whose tables are nobody's findings
+select set_config('audit.schemas', array(
+    select oid
+    from pg_catalog.pg_namespace
+    where nspname !~ '^pg_'
+        and nspname not in (
+            'information_schema', 'auth', 'cron', 'extensions', 'graphql', 'graphql_public', 'net', 'pgbouncer', 'pgsodium',
+            'realtime', 'storage', 'supabase_functions', 'supabase_migrations', 'vault', '_analytics', '_realtime'
+        )
+)::text, true);
+
+-- tables
+select
+    pg_class.oid::bigint,
+    pg_namespace.nspname::text,
+    pg_class.relname::text,
+    pg_class.relkind::text,
+    obj_description(pg_class.oid, 'pg_class'),
+    pg_class.relrowsecurity
+from pg_catalog.pg_class
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_class.relkind in ('r', 'p', 'v', 'm') and not pg_class.relispartition
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+order by pg_namespace.nspname, pg_class.relname;
+
+-- columns
+select
+    pg_attribute.attrelid::bigint,
+    pg_attribute.attname::text,
+    format_type(pg_attribute.atttypid, pg_attribute.atttypmod),
+    not pg_attribute.attnotnull,
+    pg_get_expr(pg_attrdef.adbin, pg_attrdef.adrelid),
+    pg_attribute.attidentity <> ''
+    or pg_attribute.attgenerated <> ''
+    or coalesce(pg_get_expr(pg_attrdef.adbin, pg_attrdef.adrelid) ~ 'nextval', false),
+    col_description(pg_attribute.attrelid, pg_attribute.attnum)
+from pg_catalog.pg_attribute
+join pg_catalog.pg_class on pg_class.oid = pg_attribute.attrelid
+left join pg_catalog.pg_attrdef on pg_attrdef.adrelid = pg_attribute.attrelid and pg_attrdef.adnum = pg_attribute.attnum
+where pg_attribute.attnum > 0
+    and not pg_attribute.attisdropped
+    and pg_class.relkind in ('r', 'p', 'v', 'm') and not pg_class.relispartition
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+order by pg_attribute.attrelid, pg_attribute.attnum;
+
+-- constraints
+select
+    pg_constraint.conrelid::bigint,
+    pg_constraint.conname::text,
+    pg_constraint.contype::text,
+    pg_get_constraintdef(pg_constraint.oid),
+    array(
+        select pg_attribute.attname::text
+        from unnest(pg_constraint.conkey) with ordinality as key (attnum, place)
+        join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_constraint.conrelid and pg_attribute.attnum = key.attnum
+        order by key.place
+    ),
+    pg_constraint.confrelid::bigint,
+    pg_constraint.confupdtype::text,
+    pg_constraint.confdeltype::text
+from pg_catalog.pg_constraint
+join pg_catalog.pg_class on pg_class.oid = pg_constraint.conrelid
+where pg_constraint.contype in ('c', 'f', 'p', 'u') and pg_constraint.conparentid = 0 and not pg_class.relispartition
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+order by pg_constraint.conrelid, pg_constraint.conname;
+
+-- indexes
+select
+    pg_index.indrelid::bigint,
+    index.relname::text,
+    pg_am.amname::text,
+    array(
+        select coalesce(pg_attribute.attname::text, '')
+        from unnest(pg_index.indkey::smallint[]) with ordinality as key (attnum, place)
+        left join pg_catalog.pg_attribute
+            on pg_attribute.attrelid = pg_index.indrelid and pg_attribute.attnum = key.attnum and key.attnum > 0
+        where key.place <= pg_index.indnkeyatts
+        order by key.place
+    ),
+    pg_get_indexdef(pg_index.indexrelid),
+    pg_index.indisunique,
+    pg_get_expr(pg_index.indpred, pg_index.indrelid)
+from pg_catalog.pg_index
+join pg_catalog.pg_class as index on index.oid = pg_index.indexrelid
+join pg_catalog.pg_class on pg_class.oid = pg_index.indrelid
+join pg_catalog.pg_am on pg_am.oid = index.relam
+where pg_index.indisvalid and not pg_class.relispartition and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+order by pg_index.indrelid, index.relname;
+
+-- policies
+select
+    pg_policy.polrelid::bigint,
+    pg_policy.polname::text,
+    case pg_policy.polcmd
+        when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all'
+    end,
+    array(select case role when 0 then 'public' else role::regrole::text end from unnest(pg_policy.polroles) as role),
+    pg_get_expr(pg_policy.polqual, pg_policy.polrelid),
+    pg_get_expr(pg_policy.polwithcheck, pg_policy.polrelid),
+    pg_policy.polpermissive,
+    obj_description(pg_policy.oid, 'pg_policy')
+from pg_catalog.pg_policy
+join pg_catalog.pg_class on pg_class.oid = pg_policy.polrelid
+where pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+order by pg_policy.polrelid, pg_policy.polname;
+
+-- triggers
+select
+    pg_trigger.tgrelid::bigint,
+    case pg_namespace.nspname when 'public' then pg_class.relname::text else pg_namespace.nspname || '.' || pg_class.relname end,
+    pg_trigger.tgname::text,
+    pg_get_triggerdef(pg_trigger.oid),
+    pg_trigger.tgfoid::bigint
+from pg_catalog.pg_trigger
+join pg_catalog.pg_class on pg_class.oid = pg_trigger.tgrelid
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where not pg_trigger.tgisinternal and pg_trigger.tgparentid = 0 and pg_trigger.tgenabled <> 'D'
+order by pg_trigger.tgrelid, pg_trigger.tgname;
+
+-- functions
+select
+    pg_proc.oid::bigint,
+    pg_namespace.nspname::text,
+    pg_proc.proname::text,
+    format_type(pg_proc.prorettype, null),
+    pg_proc.prokind = 'p',
+    pg_proc.prosecdef,
+    coalesce(pg_proc.proconfig, '{}'),
+    array(
+        select role
+        from unnest(array['anon', 'authenticated']) as role
+        where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
+    ),
+    obj_description(pg_proc.oid, 'pg_proc'),
+    case when pg_proc.prosqlbody is null then pg_proc.prosrc else pg_get_functiondef(pg_proc.oid) end
+from pg_catalog.pg_proc
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_proc.pronamespace
+where pg_proc.prokind in ('f', 'p')
+    and pg_proc.pronamespace = any(current_setting('audit.schemas')::oid[])
+    and not exists (select from pg_catalog.pg_depend where pg_depend.objid = pg_proc.oid and pg_depend.deptype = 'e')
+order by pg_namespace.nspname, pg_proc.proname;
+
+-- enums
+select format_type(enumtypid, null), enumlabel::text
+from pg_catalog.pg_enum
+order by pg_enum.enumtypid, pg_enum.enumsortorder;
+
+-- extensions
+select pg_extension.extname::text, pg_namespace.nspname::text
+from pg_catalog.pg_extension
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_extension.extnamespace;
+
+-- roles
+select rolname::text from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role');
+
+-- table privileges
+select pg_roles.rolname::text, pg_class.oid::bigint, command
+from pg_catalog.pg_class
+join pg_catalog.pg_roles on pg_roles.rolname in ('anon', 'authenticated', 'service_role')
+cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as command
+where pg_class.relkind in ('r', 'p', 'v', 'm') and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+    and has_table_privilege(pg_roles.oid, pg_class.oid, command);
+
+-- column privileges
+select pg_roles.rolname::text, pg_class.oid::bigint, command, pg_attribute.attname::text
+from pg_catalog.pg_class
+join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_class.oid and pg_attribute.attnum > 0 and not pg_attribute.attisdropped
+join pg_catalog.pg_roles on pg_roles.rolname in ('anon', 'authenticated', 'service_role')
+cross join unnest(array['select', 'insert', 'update']) as command
+where pg_class.relkind in ('r', 'p', 'v', 'm') and not pg_class.relispartition
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+    and has_column_privilege(pg_roles.oid, pg_class.oid, pg_attribute.attnum, command);
+
+-- default privileges: of the roles that own tables here; without an entry of its own, EXECUTE goes to everybody
+with owner as (
+    select distinct relowner as role
+    from pg_catalog.pg_class
+    where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace
+),
+granted as (
+    select pg_default_acl.defaclobjtype as kind, acl.grantee
+    from owner
+    join pg_catalog.pg_default_acl
+        on pg_default_acl.defaclrole = owner.role and pg_default_acl.defaclnamespace in (0, 'public'::regnamespace)
+    cross join aclexplode(pg_default_acl.defaclacl) as acl
+    union all
+    select 'f', 0
+    from owner
+    where not exists (
+        select
+        from pg_catalog.pg_default_acl
+        where pg_default_acl.defaclrole = owner.role
+            and pg_default_acl.defaclnamespace = 0
+            and pg_default_acl.defaclobjtype = 'f'
+    )
+)
+select distinct case granted.kind when 'r' then 'tables' else 'functions' end
+from granted
+left join pg_catalog.pg_roles on pg_roles.oid = granted.grantee
+where granted.kind in ('r', 'f') and (granted.grantee = 0 or pg_roles.rolname in ('anon', 'authenticated'));
+
+-- schema privileges
+select pg_roles.rolname::text, pg_namespace.nspname::text, command
+from pg_catalog.pg_namespace
+join pg_catalog.pg_roles on pg_roles.rolname in ('anon', 'authenticated', 'service_role')
+cross join unnest(array['usage', 'create']) as command
+where pg_namespace.oid = any(current_setting('audit.schemas')::oid[])
+    and has_schema_privilege(pg_roles.oid, pg_namespace.oid, command);
+
+-- partitions
+select
+    pg_inherits.inhparent::bigint,
+    pg_class.oid::bigint,
+    pg_namespace.nspname::text,
+    pg_get_expr(pg_class.relpartbound, pg_class.oid)
+from pg_catalog.pg_inherits
+join pg_catalog.pg_class on pg_class.oid = pg_inherits.inhrelid
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_class.relispartition and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[]);
+
+-- views
+select distinct pg_rewrite.ev_class::bigint, pg_depend.refobjid::bigint, pg_attribute.attname::text
+from pg_catalog.pg_rewrite
+join pg_catalog.pg_depend on pg_depend.classid = 'pg_catalog.pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid
+join pg_catalog.pg_attribute on pg_attribute.attrelid = pg_depend.refobjid and pg_attribute.attnum = pg_depend.refobjsubid
+join pg_catalog.pg_class on pg_class.oid = pg_depend.refobjid
+where pg_depend.refclassid = 'pg_catalog.pg_class'::regclass and pg_depend.refobjid <> pg_rewrite.ev_class
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[]);
+
+-- migration history
+select obj_description(pg_class.oid, 'pg_class')
+from pg_catalog.pg_class
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_namespace.nspname = 'supabase_migrations' and pg_class.relname = 'schema_migrations';
