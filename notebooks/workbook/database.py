@@ -94,7 +94,7 @@ class Transaction:
 def send(connection: psycopg.Connection, sql: str, values: dict[str, object]) -> psycopg.Cursor:
     """Send a statement as `Transaction.run` does, through a connection of psycopg's own; see `Database.connect`."""
     statement = _compiled(sql)
-    return _Cursor(connection).execute(str(statement), statement.construct_params({**NAMES, **values}))
+    return _Cursor(connection).execute(statement.string, statement.construct_params({**NAMES, **values}))
 
 
 @lru_cache
@@ -105,7 +105,7 @@ def _compiled(sql: str) -> Compiled:
 @cache
 def _dialect() -> PGDialect:
     """Return what SQLAlchemy knows of the server: it asks once a process, where `create_engine` would ask once a clone."""
-    engine = create_engine(server.url(), poolclass=NullPool, use_native_hstore=False)
+    engine = create_engine("postgresql+psycopg://", creator=_maintenance, poolclass=NullPool, use_native_hstore=False)
     engine.connect().close()
     assert isinstance(engine.dialect, PGDialect)
     # An extension's type is known by its bare name alone.

@@ -7,7 +7,10 @@ import pandas as pd
 
 
 class Table(pd.DataFrame):
-    """A data frame that shows no row numbers and keeps whole numbers whole where some are missing."""
+    """A data frame that shows no row numbers and keeps whole numbers whole where some are missing.
+
+    pandas' own `to_html` aligns no column by what it holds, and its Styler makes up ids and writes no plain text.
+    """
 
     @property
     def _constructor(self) -> type["Table"]:
@@ -16,7 +19,7 @@ class Table(pd.DataFrame):
     @staticmethod
     def of(rows: list[tuple], columns: list[str]) -> "Table":
         """Make a table of rows."""
-        return Table(pd.DataFrame(rows, columns=columns, dtype=object))
+        return Table(rows, columns=columns, dtype=object)
 
     def __repr__(self) -> str:
         """Show plain text, one line a row."""
