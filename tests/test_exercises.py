@@ -117,6 +117,7 @@ MISTAKES = {
         (policy("using (user_id = public.my_id())", before=my_id("immutable", *PLPGSQL)), "a plan that is kept shows Ben"),
         (policy(f"using ({OWN})", then="select 1"), "no index begins with user_id"),
         (policy(f"using ({OWN})", then="create index on public.bookmarks (created_at, user_id)"), "no index begins with user_id"),
+        (policy("using (user_id in (select auth.uid()))"), "or the policy hides the column"),
         (policy("using (user_id::text = (select auth.uid())::text)"), "or the policy hides the column"),
         (
             policy(f"for select using ({OWN})")
@@ -207,7 +208,7 @@ MISTAKES = {
         (FILTER.format(BARRIER), "Anna may delete a completed session"),
         (FILTER.format("") + READ_ONLY, "needs security_barrier"),
         (FILTER.format(BARRIER).replace("or (select auth.role()) = 'service_role'", "") + READ_ONLY, "the backend does not see"),
-        (FILTER.format(BARRIER) + " or not is_completed" + READ_ONLY, "and 1 of others"),
+        (FILTER.format(BARRIER) + " or is_completed" + READ_ONLY, "Ben sees 1 of their 1 sessions, and 1 of others"),
         (
             "drop view public.my_sessions; create view public.my_sessions with (security_invoker = true) as"
             " select id, user_id, is_completed from public.sessions;"
@@ -303,7 +304,7 @@ MISTAKES = {
 RIGHT = {
     1: [
         policy(f"for all to authenticated using ({OWN})"),
-        policy("using (user_id in (select auth.uid()))"),
+        policy(f"using ((select auth.uid()) is not null and {OWN})"),
         policy("using (user_id = any (array(select auth.uid())))"),
         policy(f"using (user_id = (select {TOKEN}))"),
         policy("using (user_id = (select public.my_id()))", before=my_id("stable")),
