@@ -41,9 +41,9 @@ select
 from generate_series(1, 20000) as n;
 insert into public.list_members (list_id, user_id)
 select
-    list.id,
+    list.number,
     profiles.id
 from public.profiles
-cross join unnest('{7,77,140}'::integer[]) as list (id)
-where (profiles.email = 'anna@example.org') = (list.id < 100);
+cross join unnest('{7,77,140}'::integer[]) as list (number)
+where (profiles.email = 'anna@example.org') = (list.number < 100);
 analyze public.words, public.list_members;

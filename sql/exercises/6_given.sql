@@ -6,7 +6,7 @@ select
     user_id,
     is_completed,
     started_at,
-    (select title from public.scenarios where scenarios.id = sessions.scenario_id) as title
+    (select scenarios.title from public.scenarios where scenarios.id = sessions.scenario_id) as title
 from public.sessions;
 alter view public.my_sessions owner to workbook_owner;
 comment on view public.my_sessions is 'A learner''s sessions with the scenario''s title.';

@@ -3,8 +3,8 @@
 set lock_timeout = '2s';
 
 alter table public.messages
-add constraint messages_reason_with_deletion check (deleted_reason is null or deleted_at is not null) not valid;
+add constraint messages_client_id_of_users check (client_message_id is null or role = 'user') not valid;
 
-alter table public.messages validate constraint messages_reason_with_deletion;
+alter table public.messages validate constraint messages_client_id_of_users;
 
 create index concurrently messages_deleted_at_idx on public.messages (deleted_at) where deleted_at is not null;

@@ -128,7 +128,7 @@ def migration(database: Database, attempt: str) -> str | None:
             connection.execute(statement)
             blocking = connection.execute(_HELD, [place]).fetchall()
             ((read_now, file_now, _),) = connection.execute(_STATE).fetchall()
-            shown = f"`{shorten(statement, 60, placeholder=' …')}`"
+            shown = f"`{shorten(statement, 80, placeholder=' …')}`"
             if blocking and file_now != file:
                 return f"{shown} writes the whole table anew while nobody may use it"
             if blocking and read_now > read:
@@ -142,13 +142,12 @@ def migration(database: Database, attempt: str) -> str | None:
 
 def _is_missing(database: Database) -> str | None:
     """Say what a migration has not brought."""
-    hide = "set local session_replication_role = replica; update messages set deleted_reason = 'asked for it'"
+    number = "set local session_replication_role = replica; update messages set client_message_id = gen_random_uuid() where role"
     try:
-        database.run(f"{hide} where deleted_at is null", ADMIN)
-        return "a message may have a reason for its deletion, and no deletion"
+        database.run(f"{number} <> 'user'", ADMIN)
+        return "a message that no client has sent may have a client's number"
     except psycopg.errors.CheckViolation:
-        pass
-    database.run(f"{hide}, deleted_at = now() where session_id = :anna_done", ADMIN)
+        database.run(f"{number} = 'user'", ADMIN)
     of_messages = "select count(*) from {} where {}rel{} = 'public.messages'::regclass and {}"
     if database.value(of_messages.format("pg_constraint", "con", "id", "not convalidated"), ADMIN):
         return "the rule holds for new rows only, until it is validated"

@@ -38,15 +38,15 @@ def missing_index(database: Database, attempt: str) -> str | None:
         return f"one new index is enough, and there are {added}"
     for name in before.index.difference(after.index):
         columns, rows, is_unique = before.loc[name]
-        serves = (after["columns"].str[: len(columns)].map(list) == columns) & after["rows"].isin(["", rows])
-        if is_unique or not serves.any():
+        serves = [kept[: len(columns)] == columns and where in ("", rows) for kept, where, _ in after.itertuples(index=False)]
+        if is_unique or not any(serves):
             return f"the index {name} is gone, and other queries need it"
     for scenario in (1, 2):
         nodes = plan(database, LAST_PLAYED, scenario=scenario)
         if nodes["node"].str.contains("Sort").any():
             return f"the plan for scenario {scenario} still sorts, because no index gives its rows in the query's order"
         read = int((nodes["rows read"] + nodes["rows removed"]).max())
-        if read > 10:
+        if read > 20:
             return f"the plan for scenario {scenario} reads {read} rows to show ten"
         buffers = int(nodes["buffers"].max())
         if buffers > 20:

@@ -19,9 +19,7 @@ def hints(database: Database, attempt: str) -> str | None:
         if got > 3:
             return f"from four devices at once the learner gets {got} hints"
         if heard != ["False"] * (1 + used) + ["True"] * (3 - used):
-            return (
-                f"with {used} hints used, four devices at once hear {', '.join(heard)}, and {3 - used} of them should hear True"
-            )
+            return f"with {used} hints used, four devices at once hear {', '.join(heard)}; {3 - used} should hear True"
         if got != 3:
             return f"the function says that the learner has three hints, and the table holds {got}"
     if database.value(_USE):
