@@ -403,7 +403,7 @@ def scoreboard(shown: dict[str, int], kinds: dict[int, str]) -> Chart:
         bars.set_yticks(range(len(shown)), list(shown))
         bars.set_ylim(len(shown) - 0.5, -0.5)
         _tile_rows(tiles, issues, looks)
-        handles = {f"{sign} {kind} ({count[kind]})": _square(face, edge) for kind, (sign, face, edge, _) in KINDS.items()}
+        handles = {f"{sign} {kind}": _square(face, edge) for kind, (sign, face, edge, _) in KINDS.items()}
         return finished(
             figure,
             f"The review's own SQL leaves {shown[proposed]} of {len(kinds)} flaws, {after} {shown[after] or 'none'}",
@@ -474,8 +474,8 @@ def _legend(figure: Figure, ax: Axes, handles: dict[str, Any] | None = None) -> 
     if handles is None:
         found, labels = ax.get_legend_handles_labels()
         handles = dict(zip(labels, found, strict=True))
-    wide = max(text_width(label, SMALL) for label in handles) + 40
-    columns = max(1, min(len(handles), int(72 * WIDTH // wide)))
+    widths = [text_width(label, SMALL) + 36 for label in handles]
+    columns = len(widths) if sum(widths) < 72 * WIDTH else max(1, int(72 * WIDTH // max(widths)))
     figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=columns, borderaxespad=0.3, columnspacing=1.2)
     return 0.12 + 0.19 * -(-len(handles) // columns)
 

@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 from .actors import OWNER, Actor
 from .database import Database, assume, send
@@ -36,18 +37,25 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def interleaved_ms(arms: dict[str, Callable[[], object]], runs: int = 7) -> dict[str, list[float]]:
-    """Time several arms in turn, so that a slow moment of the machine hits all of them.
+def interleaved_ms(databases: dict[str, Database], statement: str, actor: Actor, runs: int = 7) -> dict[str, list[float]]:
+    """Time a statement and its commit in several databases in turn, so that a slow moment of the machine hits all of them.
+
+    Each database has one connection that is kept, so no run spends its time on connecting.
 
     Returns:
-        The milliseconds of each run, by arm, after one run of each that does not count.
+        The milliseconds of each run, by database, after one run of each that does not count.
     """
-    for work in arms.values():
-        work()
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(runs):
-        for name, work in arms.items():
-            times[name].append(1000 * seconds(work))
+    times: dict[str, list[float]] = {name: [] for name in databases}
+    with ExitStack() as stack:
+        connections = {name: stack.enter_context(database.connect()) for name, database in databases.items()}
+        for run in range(runs + 1):
+            for name, connection in connections.items():
+                with connection.transaction():
+                    assume(connection, actor)
+                    start = time.perf_counter()
+                    send(connection, statement, {})
+                if run:
+                    times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 

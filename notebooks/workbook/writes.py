@@ -6,7 +6,6 @@ data/benchmarks, and the notebook of the writes shows them.
 
 import statistics
 from collections.abc import Callable
-from functools import partial
 
 from tqdm import tqdm
 
@@ -341,7 +340,7 @@ def insert_logs() -> dict[str, list[float]]:
     for kind, ddl in JSON_INDEXES.items():
         if ddl:
             databases[kind].run(ddl)
-    return interleaved_ms({kind: partial(own.run, LOGS, ADMIN) for kind, own in databases.items()})
+    return interleaved_ms(databases, LOGS, ADMIN)
 
 
 def _json_index() -> None:
