@@ -38,6 +38,8 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_context = {"default_mode": "auto"}
+# A page from disk may not read another one.
+html_show_search_summary = False
 html_use_index = False
 html_copy_source = False
 html_show_sphinx = False
