@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lab refresh bench figures audit migrations rollout slides issue stop
+.PHONY: help setup run book test test-all lab exercises refresh bench figures audit migrations rollout slides issue stop
 
 # The releases that `make test PG=…` runs on, beside the one in requirements.txt.
 RELEASE_15 := 15.19.0
@@ -36,8 +36,11 @@ $(VENV)/ready: requirements.txt
 	echo "The workbook needs Python 3.12 or newer: install it, or say where it is with make PYTHON=/path/to/python3.12." >&2; \
 	exit 1
 
-run: setup ## Run every notebook on fresh databases and write the HTML report to build/html
+run: setup ## Run every notebook on fresh databases and write the book of their outputs to build/html
 	@$(VENV)/bin/python -m workbook run
+
+book: setup ## Write the book from the notebooks' stored outputs to build/html
+	@$(VENV)/bin/python -m workbook book
 
 test: setup $(if $(PG),build/postgresql-$(PG)) ## Run the quick tests: the notebooks against their stored outputs, and the package
 	@$(VENV)/bin/pytest
@@ -53,10 +56,13 @@ build/postgresql-%: setup
 lab: setup ## Open JupyterLab on the start notebook
 	@$(VENV)/bin/python -m workbook lab
 
+exercises: setup ## Open JupyterLab on your own copy of the exercises
+	@$(VENV)/bin/python -m workbook exercises
+
 refresh: setup ## Run the notebooks in place, so that their stored outputs are current
 	@$(VENV)/bin/python -m workbook refresh
 
-bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (medium: a quarter of an hour)
+bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (medium: half an hour)
 	@$(VENV)/bin/python -m workbook bench
 
 figures: setup ## Measure the README's figures and write them there (a few minutes)
@@ -71,7 +77,7 @@ migrations: setup ## Write the fixes into the Supabase project TO=path/to/supaba
 rollout: setup $(if $(PG),build/postgresql-$(PG)) ## Take a live v1 to v2 and back: STEP=plan|start|copy|switch|back|finish|abort|status|sql
 	@$(VENV)/bin/python -m workbook rollout
 
-slides: setup ## Write a slide deck for each chapter to build/slides
+slides: setup ## Write the slide decks to build/slides: the whole review in ten minutes, and one for each chapter
 	@$(VENV)/bin/python -m workbook slides
 
 issue: setup ## Write the stubs of a new issue: TITLE="…" SYMPTOM="…" SEVERITY=high|medium|low
