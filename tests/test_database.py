@@ -163,9 +163,16 @@ class TestStatements:
 
 class TestEngine:
     def test_reads_into_a_frame(self, v1: Database) -> None:
-        scenarios = text("select id, current_setting('timezone') as zone from scenarios where id < :n")
+        scenarios = text("select id, title <> '' as named from scenarios where id < :n order by id")
         found = pd.read_sql(scenarios, v1.engine, params={"n": 3})
-        assert found.to_dict("list") == {"id": [1, 2], "zone": ["UTC", "UTC"]}
+        assert found.to_dict("list") == {"id": [1, 2], "named": [True, True]}
+
+    def test_and_plain_connections_are_in_utc_whatever_the_server_is(self) -> None:
+        abroad = clone()
+        abroad.run(f"alter database \"{abroad.name}\" set timezone = 'Asia/Tokyo'", ADMIN)
+        assert abroad.value("show timezone") == "UTC"
+        with abroad.connect() as connection:
+            assert connection.execute("show timezone").fetchone() == ("UTC",)
 
     def test_keeps_no_connection(self, v1: Database) -> None:
         v1.run("select 1")

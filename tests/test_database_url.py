@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers import Run, ask, is_one_sentence
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL
 from workbook import server
 from workbook.__main__ import main
 from workbook.errors import WorkbookError
@@ -44,6 +46,13 @@ class TestUrl:
     )
     def test_usual_spellings(self, given: str) -> None:
         assert libpq_url(parse_url(given)) == "postgresql://u:p@127.0.0.1/d"
+
+    def test_of_awkward_characters_is_what_libpq_reads(self) -> None:
+        parts = {"password": "p@s s:w/r%41+#?&é", "host": "/a b/c+d", "dbname": "d", "options": "-c work_mem=8MB"}
+        url = URL.create(
+            "postgresql", "u", parts["password"], database="d", query={"host": parts["host"], "options": parts["options"]}
+        )
+        assert conninfo_to_dict(libpq_url(parse_url(url.render_as_string(False)))) == {"user": "u", **parts}
 
     def test_database_may_be_left_out(self) -> None:
         assert parse_url("postgresql://127.0.0.1").database == "postgres"

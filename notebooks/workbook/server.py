@@ -143,7 +143,10 @@ def parse_url(text: str) -> URL:
 
 def libpq_url(address: URL) -> str:
     """Return the URL as psycopg and psql take it, password included."""
-    return address.set(drivername="postgresql").render_as_string(hide_password=False)
+    text = address.set(drivername="postgresql").render_as_string(hide_password=False)
+    # SQLAlchemy writes a space of a password as it is, and one behind the question mark as a plus; libpq reads neither.
+    login, mark, options = text.partition("?")
+    return f"{login.replace(' ', '%20')}{mark}{options.replace('+', '%20')}"
 
 
 def check(address: URL) -> None:
