@@ -247,17 +247,14 @@ def phases(
         top = low * (high / low) ** (1 / (1 - (11 * lines + 16) / 100))
         for place, (ax, (arm, (felt, begins))) in enumerate(zip(axes, arms.items(), strict=True)):
             # Dots as one path of lines without length: a mark for each would make the picture ten times as heavy.
-            dots = [
-                [at for moment, _ in felt for at in (moment, moment, nan)],
-                [at for _, value in felt for at in (value, value, nan)],
-            ]
+            moments, values = ([at for dot in felt for at in (dot[side], dot[side], nan)] for side in (0, 1))
             color = AFTER if place == len(arms) - 1 else BEFORE
-            ax.plot(*dots, color=color, alpha=0.8, linewidth=3, solid_capstyle="round")
+            ax.plot(moments, values, color=color, alpha=0.8, linewidth=3, solid_capstyle="round")
             ax.set_yscale("log")
             worst = max(felt, key=lambda dot: dot[1])
             said = f"{worst[1] / 1000:.0f} s" if worst[1] >= 10_000 else f"{worst[1]:.0f} ms"
-            side = (-6, "right") if worst[0] > end / 2 else (6, "left")
-            ax.annotate(said, worst, xytext=(side[0], 2), textcoords="offset points", ha=side[1], va="bottom", fontweight="bold")
+            away = (-6, "right") if worst[0] > end / 2 else (6, "left")
+            ax.annotate(said, worst, xytext=(away[0], 2), textcoords="offset points", ha=away[1], va="bottom", fontweight="bold")
             for name, at, line in placed[arm]:
                 ax.axvline(begins[name], color=LIMIT, linewidth=0.8)
                 ax.annotate(
@@ -395,8 +392,8 @@ def scoreboard(shown: dict[str, int], kinds: dict[int, str]) -> Chart:
                 else [(total, BEFORE, BEFORE, ON_LIGHT)]
             )
             for width, face, edge, ink in parts:
-                bars.barh(place, width, left=left, height=0.7, facecolor=face, edgecolor=edge, linewidth=1.4)
                 if width:
+                    bars.barh(place, width, left=left, height=0.7, facecolor=face, edgecolor=edge, linewidth=1.4)
                     bars.text(left + width / 2, place + 0.03, str(width), ha="center", va="center", color=ink)
                 left += width
             _label(bars, f"{total} shown", (total, place))
