@@ -1,6 +1,7 @@
 """The workbook's charts, in one style."""
 
 import statistics
+from math import nan
 from typing import Any
 
 from matplotlib import rc_context
@@ -35,7 +36,7 @@ MORE, LESS = "#E69F00", "#009E73"
 SEVERITY_COLORS = {"high": BEFORE, "medium": MORE, "low": "#A8A8A8"}
 
 
-def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[float]]]) -> Chart:
+def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[float]]], *, is_choice: bool = True) -> Chart:
     """Draw a small bar chart for each measure, with the same arms in each.
 
     Args:
@@ -43,6 +44,7 @@ def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[
         subtitle: rows, runs and statistic.
         panels: value by arm, by measure with its unit; of several runs the bar shows the median, and a line from the least to
             the largest. The last arm is the one that the workbook chose.
+        is_choice: whether the arms are ways to do one thing, of which one was chosen, or things of one kind.
     """
     arms = list(next(iter(panels.values())))
     columns = {1: 1, 2: 2, 3: 3, 4: 2}.get(len(panels), 3)
@@ -57,7 +59,7 @@ def compare(title: str, subtitle: str, panels: dict[str, dict[str, float | list[
             runs = {arm: value if isinstance(value, list) else [value] for arm, value in values.items()}
             middle = {arm: statistics.median(found) for arm, found in runs.items()}
             for place, arm in enumerate(arms):
-                is_chosen = place == len(arms) - 1
+                is_chosen = place == len(arms) - 1 or not is_choice
                 look: dict[str, Any] = (
                     {"facecolor": AFTER, "edgecolor": AFTER}
                     if is_chosen
@@ -244,13 +246,15 @@ def phases(
         low, high = (pick(value for felt, _ in arms.values() for _, value in felt) for pick in (min, max))
         top = low * (high / low) ** (1 / (1 - (11 * lines + 16) / 100))
         for place, (ax, (arm, (felt, begins))) in enumerate(zip(axes, arms.items(), strict=True)):
-            moments, values = zip(*felt, strict=True)
-            ax.plot(moments, values, ".", markersize=3, color=AFTER if place == len(arms) - 1 else BEFORE, alpha=0.7)
+            # Dots as one path of lines without length: a mark for each would make the picture ten times as heavy.
+            moments, values = ([at for dot in felt for at in (dot[side], dot[side], nan)] for side in (0, 1))
+            color = AFTER if place == len(arms) - 1 else BEFORE
+            ax.plot(moments, values, color=color, alpha=0.8, linewidth=3, solid_capstyle="round")
             ax.set_yscale("log")
             worst = max(felt, key=lambda dot: dot[1])
             said = f"{worst[1] / 1000:.0f} s" if worst[1] >= 10_000 else f"{worst[1]:.0f} ms"
-            side = (-6, "right") if worst[0] > end / 2 else (6, "left")
-            ax.annotate(said, worst, xytext=(side[0], 0), textcoords="offset points", ha=side[1], va="center", fontweight="bold")
+            away = (-6, "right") if worst[0] > end / 2 else (6, "left")
+            ax.annotate(said, worst, xytext=(away[0], 2), textcoords="offset points", ha=away[1], va="bottom", fontweight="bold")
             for name, at, line in placed[arm]:
                 ax.axvline(begins[name], color=LIMIT, linewidth=0.8)
                 ax.annotate(
@@ -297,17 +301,12 @@ def growth(
         for ax, (x_label, curves) in zip(axes, panels.items(), strict=True):
             for place, (name, (measured, modelled)) in enumerate(curves.items()):
                 color = AFTER if place == len(curves) - 1 else SHADES[place]
-                ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, markersize=5)
+                ax.plot(list(measured), list(measured.values()), "o-", color=color, linewidth=2, markersize=5, label=name)
                 ax.plot(
                     list(modelled), list(modelled.values()), "o:", color=color, linewidth=2, markersize=5, markerfacecolor=PAPER
                 )
-                last = (max(modelled), modelled[max(modelled)])
-                ax.annotate(
-                    name, last, xytext=(0, 7), textcoords="offset points", ha="right", va="bottom", fontsize=SMALL, color=INK
-                )
             _log_log(ax, x_label, y_label if ax is axes[0] else "")
-            low, high = ax.get_ylim()
-            ax.set_ylim(low, high * 4)
+            ax.legend(loc="upper left", handlelength=1.2)
         return finished(figure, title, subtitle)
 
 
@@ -393,8 +392,8 @@ def scoreboard(shown: dict[str, int], kinds: dict[int, str]) -> Chart:
                 else [(total, BEFORE, BEFORE, ON_LIGHT)]
             )
             for width, face, edge, ink in parts:
-                bars.barh(place, width, left=left, height=0.7, facecolor=face, edgecolor=edge, linewidth=1.4)
                 if width:
+                    bars.barh(place, width, left=left, height=0.7, facecolor=face, edgecolor=edge, linewidth=1.4)
                     bars.text(left + width / 2, place + 0.03, str(width), ha="center", va="center", color=ink)
                 left += width
             _label(bars, f"{total} shown", (total, place))

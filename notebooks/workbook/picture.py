@@ -48,6 +48,7 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": SMALL,
     "figure.facecolor": PAPER,
     "hatch.linewidth": 0.8,
+    "path.simplify": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "schema workbook",
 }
