@@ -90,7 +90,7 @@ def _shown(output: dict) -> str:
     if svg := output.get("image/svg+xml"):
         return _raw(svg[svg.index("<svg") :])
     if html := output.get("text/html"):
-        rows = re.findall(r"<tr>.*?</tr>", html, re.DOTALL)
+        rows = re.findall(r"<tr\b.*?</tr>", html, re.DOTALL)
         left = len(rows) - LONGEST_OUTPUT - 1
         more = f"<p class='more'>and {left} more</p>" if left > 0 else ""
         return _raw(f"<table>{''.join(rows[: LONGEST_OUTPUT + 1])}</table>{more}")

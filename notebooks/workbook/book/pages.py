@@ -16,7 +16,7 @@ from ..paths import DATA, ROOT, read_csv
 from ..report import Executed, benchmarks, outputs
 
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "pages"),
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     undefined=StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,
