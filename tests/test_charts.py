@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from workbook import catalogue, charts, diagrams
+from workbook.bench import about, agreement
 from workbook.database import clone
 from workbook.picture import LONGEST_SUBTITLE, LONGEST_TITLE, WIDTH, Chart
 from workbook.scores import Scoreboard
@@ -172,3 +173,15 @@ def test_scoreboard_says_why_a_flaw_remains() -> None:
     # 1 is gone, 2 has SQL of the review's, 4 leaves a choice open, and 47 came up later.
     assert [kinds[number] for number in (1, 2, 4, 47)] == ["gone", "falls short", "no statement", "not mentioned"]
     assert set(kinds.values()) == set(charts.KINDS)
+
+
+def test_agreement_tells_what_is_confirmed_from_what_is_not() -> None:
+    claims = {"same side": (461.0, 11.0), "other side": (1.6, 0.7), "both about one": (1.05, 0.97), "less": (0.1, 0.5)}
+    table = agreement(claims, 1_000_000, 5_000)
+    assert table["agrees"].tolist() == ["yes", "no", "yes", "yes"]
+    assert list(table.columns)[1:3] == ["published, 1,000,000 rows", "just now, 5,000 rows"]
+
+
+def test_a_number_has_no_more_digits_than_its_runs_bear() -> None:
+    assert [about(value) for value in (4526.3, 12.34, 1.236, 0.0158, 1.0)] == ["4,500", "12", "1.2", "0.016", "1"]
+    assert about(3759.4, 1) == "4,000"
