@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from workbook import catalogue, web, writes
+from workbook import book, catalogue, report, writes
 from workbook.errors import WorkbookError
 from workbook.paths import ROOT
 
@@ -35,10 +35,10 @@ def test_readme_says_what_a_message_costs_by_the_published_runs() -> None:
     assert writes.summary() in (ROOT / "README.md").read_text()
 
 
-def test_report_that_cannot_be_written() -> None:
+def test_book_that_cannot_be_written() -> None:
     # Not even root may make a folder there.
-    with pytest.raises(WorkbookError, match=r"^The report cannot be written to /proc/report .+\.$"):
-        web.write_report([], Path("/proc/report"))
+    with pytest.raises(WorkbookError, match=r"^The pages cannot be written to /proc/book .+\.$"):
+        book.build(report.stored()[:1], Path("/proc/book"))
 
 
 def test_unknown_names_say_what_there_is() -> None:

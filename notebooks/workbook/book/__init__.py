@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -10,13 +11,12 @@ from sphinx.cmd.build import build_main
 
 from .. import fixes
 from ..errors import WorkbookError
-from ..paths import BUILD, ROOT
+from ..paths import ROOT
 from ..report import Executed, is_picture
 from . import glossary, pages
 from .decks import decks
 from .links import issue_numbers
 
-SOURCE = BUILD / "book"
 CONFIGURATION = Path(__file__).parent
 GUIDES = ("DEPLOY.md", "RESTORES.md")
 """The guides for a live database, which are pages as they are."""
@@ -47,35 +47,22 @@ def build_decks(runs: list[Executed], folder: Path) -> Path:
 
 
 def _sphinx(sources: dict[str, str], builder: str, folder: Path) -> None:
-    source = SOURCE / builder
-    try:
-        for made in (source, folder):
-            shutil.rmtree(made, ignore_errors=True)
-        for name, text in sources.items():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_text(text)
-    except OSError as error:
-        raise WorkbookError(
-            f"The pages cannot be written to {folder} ({error.strerror}); make the folder writable or free some space."
-        ) from None
-    # In this process: another one would import everything again.
-    status = build_main(
-        [
-            "-q",
-            "-W",
-            "--keep-going",
-            "-b",
-            builder,
-            "-c",
-            str(CONFIGURATION),
-            "-d",
-            str(source / ".doctrees"),
-            str(source),
-            str(folder),
-        ]
-    )
-    if status:
-        raise WorkbookError("Sphinx complains of a page; see above, and mend what it names.")
+    with tempfile.TemporaryDirectory() as made:
+        source = Path(made)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for name, text in sources.items():
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                (source / name).write_text(text)
+        except OSError as error:
+            raise WorkbookError(
+                f"The pages cannot be written to {folder} ({error.strerror}); make the folder writable or free some space."
+            ) from None
+        # In this process: another one would import everything again.
+        options = ["-q", "-W", "--keep-going", "-b", builder, "-c", str(CONFIGURATION), "-d", str(source / ".doctrees")]
+        if build_main([*options, made, str(folder)]):
+            raise WorkbookError("Sphinx complains of a page; see above, and mend what it names.")
 
 
 def _guide(name: str) -> str:

@@ -77,7 +77,7 @@ order by 1"""
 _ROWS_WITH = """
 select count(*)
 from {} as row
-where exists (select from unnest(:texts::text[]) as said where strpos(row::text, said) > 0)"""
+where exists (select from unnest(cast(:texts as text[])) as said where strpos(row::text, said) > 0)"""
 
 
 def _tables_with(database: Database, texts: set[str]) -> dict[str, int]:
