@@ -30,7 +30,7 @@ def build(runs: list[Executed], folder: Path) -> Path:
     """
     sources = {f"notebooks/{run.path.name}": nbformat.writes(_prepared(run.notebook)) for run in runs}
     labels = {label for text in sources.values() for label in re.findall(r"\((issue-[\w-]+)\)=", text)}
-    sources |= {name: _guide(name) for name in GUIDES}
+    sources |= {name: pages.with_links_inside((ROOT / name).read_text()) for name in GUIDES}
     sources |= {f"{name}.md": text for name, text in pages.all_pages(runs, labels).items()}
     _sphinx(sources, "html", folder)
     return folder / "index.html"
@@ -63,12 +63,6 @@ def _sphinx(sources: dict[str, str], builder: str, folder: Path) -> None:
         options = ["-q", "-W", "--keep-going", "-b", builder, "-c", str(CONFIGURATION), "-d", str(source / ".doctrees")]
         if build_main([*options, made, str(folder)]):
             raise WorkbookError("Sphinx complains of a page; see above, and mend what it names.")
-
-
-def _guide(name: str) -> str:
-    """Return a guide; its links to files that the book does not hold are their names."""
-    text = (ROOT / name).read_text()
-    return re.sub(r"\[([^\]]+)\]\((?!notebooks/|RESTORES|DEPLOY|#)[^)]+\)", r"`\1`", text.replace("[`", "[").replace("`]", "]"))
 
 
 # --- Notebooks as the book shows them -----------------------------------------------------------------------------

@@ -250,7 +250,13 @@ def _privileges() -> str:
 def _audit() -> str:
     readme = (ROOT / "README.md").read_text()
     (text,) = re.findall(r"\*\*You have such a database\.\*\* (.*?)(?=\n\n\*\*You have v1)", readme, re.DOTALL)
-    return page("audit", readme=text)
+    return page("audit", readme=with_links_inside(text))
+
+
+def with_links_inside(text: str) -> str:
+    """Return a text whose links to files that the book does not hold are the files' names."""
+    text = text.replace("[`", "[").replace("`]", "]")
+    return re.sub(r"\[([^\]]+)\]\((?!notebooks/|RESTORES|DEPLOY|#)[^)]+\)", r"`\1`", text)
 
 
 # --- Fix files ----------------------------------------------------------------------------------------------------
