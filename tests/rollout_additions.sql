@@ -1,6 +1,6 @@
 -- What teams have added to v1: each begins with its name, and says who adds it where that is not the owner.
 
--- publication columns (as admin, quick)
+-- publication columns (as admin)
 create publication p for table public.sessions (id, user_id, is_completed), public.profiles where (completed_scenario_count > 0), public.scenarios with (publish='insert');
 alter publication p owner to workbook_owner;
 
@@ -16,7 +16,7 @@ create table public.extra (id int primary key);
 create publication s for table public.extra;
 alter publication s owner to workbook_owner;
 
--- private there (quick)
+-- private there
 create schema private;
 create table private.notes (id serial primary key, t text default 'x');
 create function private.helper() returns int language sql as 'select 1';
@@ -45,7 +45,7 @@ grant usage, create on schema private to workbook_owner;
 create table private.theirs (id int);
 alter table private.theirs owner to wb_support;
 
--- defaults global (quick)
+-- defaults global
 alter default privileges grant select on tables to wb_support;
 alter default privileges grant execute on functions to wb_support;
 alter default privileges grant usage on schemas to anon;
@@ -72,7 +72,7 @@ create trigger own_count after insert on drafts for each row execute function in
 create table visits (is_completed boolean, started_at timestamptz, completed_at timestamptz, duration_seconds integer);
 create trigger own_duration before update on visits for each row execute function calculate_session_duration();
 
--- policy on team table (quick)
+-- policy on team table
 create table notes (id int primary key, session_id uuid);
 alter table notes enable row level security;
 create policy own on notes for select to authenticated using (exists (select from sessions where sessions.id = notes.session_id and sessions.user_id = auth.uid()));
@@ -204,7 +204,7 @@ alter table scenarios add column slug citext;
 -- no schema extensions (as admin)
 drop schema extensions cascade;
 
--- quoted constraints (quick)
+-- quoted constraints
 alter table messages rename constraint messages_session_id_fkey to "Messages Session";
 alter table sessions rename constraint sessions_pkey to "Sessions PK";
 alter index idx_messages_chat_type rename to "Idx Chat";

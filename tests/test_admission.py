@@ -106,6 +106,7 @@ class TestWaiting:
 class TestSkipped:
     """A row that ON CONFLICT skips is neither counted nor limited."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("insert", [KEYED, NAMED])
     @pytest.mark.parametrize("role, actor", [("user", ANNA), ("assistant", SERVICE), ("user", SERVICE)])
     @pytest.mark.parametrize("ends", ["commit", "rollback"])

@@ -157,6 +157,7 @@ BREAKS = [
 """Ways back from v2 to a flaw; `{table:column}` stands for the CHECK constraints of a table that name a column."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, statement", BREAKS)
 def test_break_is_noticed(number: int, statement: str) -> None:
     database = wb.clone(V2)

@@ -107,6 +107,7 @@ def shown_texts(figure: Figure) -> list[Text]:
 
 @pytest.mark.parametrize("name", DRAWN)
 class TestEveryPicture:
+    @pytest.mark.slow
     def test_cuts_off_no_text_and_covers_none(self, name: str) -> None:
         figure = drawn(name).figure
         renderer = FigureCanvasAgg(figure).get_renderer()

@@ -16,6 +16,8 @@ from workbook.actors import NAMES
 from workbook.database import Transaction, driver
 from workbook.paths import DATA, SQL
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("profiles", "scenarios", "sessions", "messages", "logs")
 JOBS = ("delete_expired_sessions", "delete_old_logs", "reset_weekly_limits")
 OVER_V1 = (SQL / "rollout" / "compat_over_v1.sql").read_text()

@@ -46,6 +46,7 @@ class TestClones:
         assert result.stdout.startswith("wb_c_")
         assert result.stdout.strip() not in databases()
 
+    @pytest.mark.slow
     def test_of_a_killed_process_are_swept_by_the_next_one(self, run_python) -> None:
         killed = run_python("import os, workbook as wb; print(wb.clone().name, flush=True); os.kill(os.getpid(), 9)")
         name = killed.stdout.strip()

@@ -50,6 +50,7 @@ class TestFixFile:
         if fix.number in CHECKS:
             assert look(fix.number, database) is None
 
+    @pytest.mark.slow
     def test_loses_no_dirty_row_and_locks_what_its_header_names(self, fix: fixes.Fix) -> None:
         v1, fixed = clone("v1", data="dirty"), clone(fix.number - 1 if fix.number else "v1", data="dirty")
         applied = fixed.apply(fix.number)

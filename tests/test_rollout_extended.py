@@ -21,20 +21,8 @@ def _roles() -> Iterator[None]:
 
 
 FROM_V1 = [addition for addition in ADDITIONS if addition.from_v1]
-# One of each sort is asked each time.
-QUICK = {
-    "30-column_and_a_row's_value",
-    "30-identity_column",
-    "30-publication",
-    "30-row_trigger",
-    "30-view",
-    "29-kind_of_event",
-    "07-index_on_what_is_renamed",
-    "05-grant_of_the_column",
-    "13-default_of_role",
-    "40-foreign_key_to_sessions",
-    "40-foreign_key_that_restricts",
-}
+# These are asked each time.
+QUICK = {"30-row_trigger", "29-kind_of_event"}
 EVERY = int(os.environ.get("ROLLOUT_ADDITIONS_EVERY", "8"))
 """Every how many of the others are asked: all of them, with 1, take half an hour."""
 ROUNDS = 4

@@ -16,6 +16,8 @@ from workbook.rollout import steps
 from workbook.rollout.rehearsal import quiet
 from writers import SPREAD, TABLES, Writer, differences, rows, running, v1_rows, v2_schema
 
+pytestmark = pytest.mark.slow
+
 LAST = fixes.all_fixes()[-1].number
 SEEDS = range(2)
 MANY = range(100, 100 + int(os.environ.get("ROLLOUT_SEEDS", "8")))

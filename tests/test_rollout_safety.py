@@ -24,6 +24,8 @@ order by 1, 2
 OPEN_FUNCTIONS = """
 select pg_proc.oid::regprocedure::text
 from pg_proc
+
+pytestmark = pytest.mark.slow
 where pronamespace = 'rollout'::regnamespace and has_function_privilege('public', pg_proc.oid, 'execute')
 order by 1
 """

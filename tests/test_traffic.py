@@ -14,6 +14,8 @@ from workbook import ADMIN, Database, WorkbookError, clone, database, sql, traff
 from workbook.server import EmbeddedServer, libpq_url
 from workbook.traffic import Traffic
 
+pytestmark = pytest.mark.slow
+
 SHORT_S = 2.5
 
 

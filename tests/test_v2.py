@@ -86,6 +86,7 @@ class TestDirtyRows:
         for table in tables:
             assert set(before[table]) <= set(ids(table)), table
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", sorted(CHECKS))
     def test_no_flaw_is_left_among_them(self, number: int) -> None:
         assert wb.look(number, clone(LAST, data="dirty")) is None
