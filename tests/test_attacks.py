@@ -35,6 +35,7 @@ class TestCompletion:
         ("started_at", "completed_at"),
         [("2026-01-01", "infinity"), ("-infinity", "infinity"), ("0001-01-01", "2026-01-01"), ("2026-01-01", "9999-12-31")],
     )
+    @pytest.mark.slow
     def test_moments_that_no_duration_fits(self, started_at: str, completed_at: str) -> None:
         dirty = clone(0)
         dirty.run(
@@ -422,6 +423,7 @@ class TestLogJobs:
         assert fixed.value("select count(*) from logs where created_at < '2020-06-01'") == 0
 
     @pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-03-15 BC", "2020-02-29 23:59:59.999999+00", "1999-12-31"])
+    @pytest.mark.slow
     def test_odd_moments_are_neither_lost_nor_in_the_way(self, moment: str) -> None:
         before = clone(29)
         insert = "insert into logs (id, level, event_type, created_at) values (:reply, 'info', 'user_logout', :moment)"
@@ -469,6 +471,7 @@ class TestAwkwardRows:
             [(-5, "A"), (-4, "A!"), (0, "Marketplace")],
         ],
     )
+    @pytest.mark.slow
     def test_titles(self, scenarios: list[tuple[int, str]]) -> None:
         awkward = clone("v1", data="dirty")
         for number, title in scenarios:

@@ -302,6 +302,7 @@ class TestCommand:
 
         return call
 
+    @pytest.mark.slow
     def test_status(self, run: Callable[..., tuple[int, str, str]]) -> None:
         status, out, _ = run(DATABASE_URL=wb.clone("v1").url)
         assert status == 1 and f"{len(RULES)} of {len(RULES)} issues found" in out

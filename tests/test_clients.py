@@ -32,6 +32,7 @@ def on_v2(v2: Database) -> Iterator[psycopg.Connection]:
 
 
 class TestList:
+    @pytest.mark.slow
     def test_is_what_happens_when_each_statement_is_tried(self) -> None:
         tried = clients.attempt()
         stale = [now for declared, now in zip(DECLARED, tried, strict=True) if now != declared]

@@ -1224,6 +1224,7 @@ TWINS = (
     "addition",
     [pytest.param(addition, id=addition.id, marks=[pytest.mark.slow] if addition in TWINS else []) for addition in ADDITIONS],
 )
+@pytest.mark.slow
 def test_is_carried_along_or_named(addition: Addition) -> None:
     with trial(addition.fix - 1) as state:
         assert not state.holds(addition.there), "the question is true before"

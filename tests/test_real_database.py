@@ -10,6 +10,8 @@ from helpers import schema
 from team import LAST, apply_all, database_at, drops, roles, said, stop, trial
 from workbook import ADMIN, ANNA, ANON, OWNER, SERVICE, Actor, Database, WorkbookError
 
+pytestmark = pytest.mark.slow
+
 ROLE = "wb_desk"
 Row = tuple[str, str, str]
 

@@ -149,6 +149,7 @@ class TestBack:
         assert database.value("select count(*) from public.profiles where id = :ben", ADMIN) == 0
         assert database.value("select count(*) from public.messages where session_id = :anna_done", ADMIN) == 0
 
+    @pytest.mark.slow
     def test_may_be_gone_as_often_as_one_likes(self, dirty: Database) -> None:
         before, rows = rehearsal.definition(dirty), dirty.copy()
         for _ in range(3):
@@ -235,6 +236,7 @@ class TestOrder:
                 rollout.switch(run, quiet)
             rollout.abort(run, quiet)
 
+    @pytest.mark.slow
     def test_the_week_may_begin_meanwhile(self) -> None:
         database = clone("v1")
         fixed, since = database.copy(), now(database)
@@ -256,6 +258,7 @@ class TestTheCommand:
         monkeypatch.setenv("DATABASE_URL", rehearsal.owner_url(database))
         return database
 
+    @pytest.mark.slow
     def test_says_by_its_status_what_became_of_a_step(self, database: Database, capsys: pytest.CaptureFixture[str]) -> None:
         assert command.main("plan") == 0
         assert "Nothing stops it." in capsys.readouterr().out
@@ -276,6 +279,7 @@ class TestTheCommand:
         monkeypatch.delenv("DATABASE_URL")
         assert command.main("plan") == 2
 
+    @pytest.mark.slow
     def test_writes_its_steps_as_files(self, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TO", str(tmp_path))
         fixed, since = database.copy(), now(database)

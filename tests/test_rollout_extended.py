@@ -13,6 +13,8 @@ from workbook import ADMIN, OWNER, Actor, Database, rehearsal, rollout
 from workbook.paths import ROOT
 from workbook.rollout import steps
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _roles() -> Iterator[None]:

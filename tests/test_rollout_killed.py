@@ -20,6 +20,8 @@ from workbook.rollout.rehearsal import owner_url, quiet
 from workbook.server import EmbeddedServer
 from writers import SPREAD, Writer, differences, running, v1_rows, v2_schema
 
+pytestmark = pytest.mark.slow
+
 LAST = fixes.all_fixes()[-1].number
 KILLS = 20
 

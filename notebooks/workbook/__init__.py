@@ -39,3 +39,4 @@ from .privileges import expected as expected_privileges
 from .privileges import try_all as try_privileges
 from .rollout import rehearsal
 from .scores import scoreboard
+from .tables import Table

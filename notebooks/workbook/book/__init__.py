@@ -29,9 +29,14 @@ def build(runs: list[Executed], folder: Path) -> Path:
         WorkbookError: the folder cannot be written, or a page has a link that leads nowhere.
     """
     sources = {f"notebooks/{run.path.name}": nbformat.writes(_prepared(run.notebook)) for run in runs}
-    labels = {label for text in sources.values() for label in re.findall(r"\((issue-[\w-]+)\)=", text)}
+    proposed = {
+        int(number): text
+        for run in runs
+        for cell in _prepared(run.notebook).cells
+        for number, text in re.findall(r"\(issue-(\d+)-proposed\)=\n### .*\n([^\n]+)", cell.source)
+    }
     sources |= {name: pages.with_links_inside((ROOT / name).read_text()) for name in GUIDES}
-    sources |= {f"{name}.md": text for name, text in pages.all_pages(runs, labels).items()}
+    sources |= {f"{name}.md": text for name, text in pages.all_pages(runs, proposed).items()}
     _sphinx(sources, "html", folder)
     return folder / "index.html"
 
@@ -122,7 +127,7 @@ def _embedded(data: dict) -> dict:
     if html := data.get("text/html"):
         return {"text/html": f'<div class="wide">{_linked(html)}</div>'}
     if markdown := data.get("text/markdown"):
-        return {"text/markdown": _with_fix_links(markdown)}
+        return {"text/markdown": re.sub(r"\]\((\w+)\.ipynb", r"](\1.html", _with_fix_links(markdown))}
     return {mime: data[mime] for mime in ("image/png", "text/plain") if mime in data}
 
 

@@ -49,7 +49,15 @@ revealjs_static_path = ["static"]
 revealjs_style_theme = "white"
 revealjs_css_files = ["deck.css"]
 revealjs_js_files = ["deck.js"]
-revealjs_script_conf = {"hash": True, "width": 1280, "height": 720, "margin": 0.03, "center": True, "transition": "none"}
+revealjs_script_conf = {
+    "hash": True,
+    "width": 1280,
+    "height": 720,
+    "margin": 0.03,
+    "center": True,
+    "transition": "none",
+    "controls": False,
+}
 
 
 def setup(app: Sphinx) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from .. import costs, fixes, writes
+from .. import costs, fixes
 from ..catalogue import SEVERITIES, all_issues, beyond
+from ..clients import declared
 from ..report import Executed, outputs
 from .pages import board_of, headline, issues, of_severity, page, table
 
@@ -49,6 +50,8 @@ def _deck(notebook: NotebookNode) -> str:
             slides.append(f"## {heading}: fixed\n{_first_paragraph(parts['Fix'].text)}\n\n{_shown(proof[-1]) if proof else ''}")
         else:
             said = next((_shown(output) for part in parts.values() for output in part.outputs if not _is_picture(output)), "")
+            if not any(part.outputs for part in parts.values()):
+                continue
             slides.append(f"## {heading}\n{_first_paragraph(next(iter(parts.values())).text)}\n\n{said}")
         slides += [f"## {heading}\n{_shown(output)}" for part in parts.values() for output in part.outputs if _is_picture(output)]
     return "\n\n".join(slides)
@@ -118,7 +121,11 @@ def _review(runs: list[Executed]) -> str:
         reviewed=len(all_issues()),
         beyond=len(beyond()),
         headline=headline(board),
-        pictures={"scoreboard": _picture(runs, "00_", 1), "rollout": _picture(runs, "15_", 0)},
+        pictures={
+            "scoreboard": _picture(runs, "00_", 1),
+            "rollout": _picture(runs, "15_", 0),
+            "writes": _picture(runs, "12_", 0),
+        },
         counts=table(("severity", "flaws", *board["results"]), _counts(board)),
         high=[
             (
@@ -129,7 +136,8 @@ def _review(runs: list[Executed]) -> str:
             for group in groups
         ],
         all_high=len(high),
-        writes=writes.summary(),
+        statements=len(declared()),
+        broken=sum(bool(client.until) for client in declared()),
         locks=table(
             ("fix", "holds its locks for"),
             [(fixes.find(number).path.name, f"{cost.seconds:.2g} s") for number, cost in dearest],

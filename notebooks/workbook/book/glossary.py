@@ -8,8 +8,8 @@ import nbformat
 from ..paths import NOTEBOOKS
 
 HEADING = "## Words that come back"
-_ONLY_IN_BENCHMARKS = ("arm", "limit", "interleaved")
-"""Words that mean something else elsewhere."""
+_ONLY_IN = {"arm": "benchmark", "interleaved": "benchmark", "limit": "09_benchmark"}
+"""Words that mean something else in other documents."""
 _ENTRY = re.compile(r"(?m)^- \*\*(.+?):\*\* (.+)$")
 
 
@@ -32,6 +32,5 @@ def patterns() -> dict[str, tuple[str, str]]:
     found = {}
     for names in entries():
         words = "|".join(re.escape(name.strip("`")) for name in names)
-        where = "benchmark" if names[0].casefold() in _ONLY_IN_BENCHMARKS else ""
-        found[names[0].strip("`")] = (rf"(?i:\b(?:{words})s?\b)", where)
+        found[names[0].strip("`")] = (rf"(?i:\b(?:{words})s?\b)", _ONLY_IN.get(names[0].casefold(), ""))
     return found

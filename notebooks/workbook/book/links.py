@@ -17,7 +17,7 @@ _LIST = r"\d{1,2}(?:(?:, | and |, and | or | to |–)\d{1,2})*"
 NAMED = re.compile(rf"\b[Ii]ssues? {_LIST}|\b[Ff]ix(?:es)? {_LIST}|\b[Ss]ections? {_LIST}|\bB\d\b")
 """Where a text names issues, by their number: issue 35, fixes 5 and 7, B2."""
 MEETING = re.compile(
-    rf"{NAMED.pattern}|(?<!PostgreSQL )\b{_LIST} (?={_VERBS}\b)"
+    rf"{NAMED.pattern}|(?<!PostgreSQL )(?<!number )\b{_LIST} (?={_VERBS}\b)"
     rf"|(?:\b[Mm]eets|\b[Ss]ince|\b[Ww]ith|\bDoing) {_LIST}(?! (?:{_UNITS})\b)(?!\d|%|[.:,]\d)"
 )
 """And where a chapter lets them meet by the bare number: where 22 meets 3, since 42."""

@@ -38,14 +38,19 @@ CONTENTS = {
 """The chapters, by the part of the book that they stand in."""
 
 
-def all_pages(runs: list[Executed], labels: set[str]) -> dict[str, str]:
-    """Return the text of each page in MyST's Markdown, by its name; labels are those of the notebooks' sections."""
+def all_pages(runs: list[Executed], proposed: dict[int, str]) -> dict[str, str]:
+    """Return the text of each page in MyST's Markdown, by its name.
+
+    Args:
+        runs: the notebooks.
+        proposed: how the part on the review's own SQL begins, by issue.
+    """
     board = board_of(runs)
     return {
         "index": _first(board, [run for run in runs if run.failure]),
         "answers/costs": _costs(),
         "answers/clients": _clients(),
-        "answers/proposed": _proposed(board, labels),
+        "answers/proposed": _proposed(board, proposed),
         "answers/order": _order(),
         "answers/privileges": _privileges(),
         "answers/audit": _audit(),
@@ -92,7 +97,7 @@ def of_severity(severity: str) -> list[int]:
 
 def kinds(board: dict) -> dict[str, list[int]]:
     """Return the flaws that the review's own SQL leaves, by why."""
-    return {kind: [int(number) for number, found in board["kinds"].items() if found == kind] for kind in MEANINGS}
+    return {kind: sorted(int(number) for number, found in board["kinds"].items() if found == kind) for kind in MEANINGS}
 
 
 def headline(board: dict) -> str:
@@ -100,9 +105,11 @@ def headline(board: dict) -> str:
     return f"Of {len(board['kinds'])} flaws the review's own SQL leaves {sum(map(len, kinds(board).values()))}"
 
 
-def switch_ms() -> str:
-    """Return how long the rollout's switch took, in milliseconds, in the published run of two million messages."""
-    return f"{statistics.median(bench.published_at('15_rollout', 'switch', 2_000_000)['rollout']):.0f}"
+def rollout_ms() -> dict[str, str]:
+    """Return what clients waited in the published rollout of two million messages, in milliseconds, by what for."""
+    questions = {"switch": "switch", "longest": "longest request", "alone": "longest request alone"}
+    found = {name: bench.published_at("15_rollout", question, 2_000_000)["rollout"] for name, question in questions.items()}
+    return {name: f"{statistics.median(runs):.0f}" for name, runs in found.items()}
 
 
 def _link(number: int) -> str:
@@ -125,7 +132,7 @@ def _first(board: dict, failed: list[Executed]) -> str:
         board=board,
         failed=failed,
         high=f"issues {', '.join(high[:-1])} and {high[-1]}",
-        switch_ms=switch_ms(),
+        rollout_ms=rollout_ms(),
         writes_in_short=writes.summary().split(". ")[0],
         headline=headline(board),
         left=[(numbers, MEANINGS[kind], KINDS[kind][0]) for kind, numbers in kinds(board).items()],
@@ -162,8 +169,8 @@ def _costs() -> str:
             _link(fix.number) if fix.number else "[0 · Prepare](../fixes/00_prepare.md)",
             _said(fix, "Locks"),
             f"{cost.seconds:.2g} s" if cost.seconds >= 0.1 else f"{1000 * cost.seconds:.2g} ms",
-            f"{cost.disk_bytes / 1e6:+,.0f} MB",
-            f"{cost.log_bytes / 1e6:,.0f} MB",
+            _megabytes(cost.disk_bytes, "+"),
+            _megabytes(cost.log_bytes, ""),
             messages.get(fix.number, ""),
         )
         for fix in fixes.all_fixes()
@@ -172,10 +179,14 @@ def _costs() -> str:
     return page(
         "costs",
         origin=bench.origin(costs.BENCHMARK),
-        switch_ms=switch_ms(),
+        rollout_ms=rollout_ms(),
         writes=writes.summary(),
         table=table(("fix", "locks", "for", "disk", "log", "a message"), rows),
     )
+
+
+def _megabytes(size: float, sign: str) -> str:
+    return f"{size / 1e6:{sign},.0f} MB" if abs(size) >= 0.5e6 else "–"
 
 
 def _said(fix: fixes.Fix, name: str) -> str:
@@ -203,7 +214,7 @@ def _clients() -> str:
     )
 
 
-def _proposed(board: dict, labels: set[str]) -> str:
+def _proposed(board: dict, proposed: dict[int, str]) -> str:
     seen = board["results"]["as proposed"]
     head = ("issue", "what the check still sees")
     return page(
@@ -219,8 +230,8 @@ def _proposed(board: dict, labels: set[str]) -> str:
             [(f"issue {number}", f"`{statement}`", said) for number, statement, said in board["refused"]],
         ),
         shown=table(
-            ("issue", "where it is shown"),
-            [(_link(number), f"[Proposed](#{label})") for number in issues() if (label := f"issue-{number}-proposed") in labels],
+            ("issue", "what happens when it runs"),
+            [(f"[{number} · {issues()[number].title}](#issue-{number}-proposed)", text) for number, text in proposed.items()],
         ),
     )
 
@@ -240,10 +251,11 @@ def _order() -> str:
 
 
 def _privileges() -> str:
-    rows = [
-        (row["role"], f"`{row['object']}`", row["command"], f"`{row['columns']}`" if row["columns"] else "all", row["rows"])
-        for row in read_csv(DATA / "privileges.csv")
-    ]
+    together: dict[tuple[str, ...], list[str]] = {}
+    for row in read_csv(DATA / "privileges.csv"):
+        columns = f"`{row['columns']}`" if row["columns"] else "all"
+        together.setdefault((row["role"], f"`{row['object']}`", columns, row["rows"]), []).append(row["command"])
+    rows = [(role, on, ", ".join(may), columns, which) for (role, on, columns, which), may in together.items()]
     return page("privileges", table=table(("role", "on", "may", "columns", "rows"), rows))
 
 
