@@ -260,7 +260,7 @@ ANSWERS = {
     "How long does it lock?": r"\d m?s\b[\s\S]*MB",
     "How do I roll back?": r"make rollout STEP=back",
     "What does v2 cost in writes?": r"messages/s|messages a second|of v1",
-    "May I ship the review's SQL as it is?": r"refused: 42883[\s\S]*Proposed",
+    "May I ship the review's SQL as it is?": r"refused: 42883[\s\S]*goes wrong",
     "In which order, and may I ship only some?": r"\d+ of \d+ stand alone",
     "How do I check my database?": r"make audit DATABASE_URL",
     "Who may do what?": r"authenticated[\s\S]*select",

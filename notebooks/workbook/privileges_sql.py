@@ -13,7 +13,7 @@ from .errors import WorkbookError
 from .paths import SQL
 
 PATH = SQL / "privileges.sql"
-TEMPLATE = SQL / "privileges.sql.j2"
+TEMPLATE = SQL / "privileges.j2"
 
 ROLES = ("public", "anon", "authenticated", "service_role")
 """Whose privileges the file sets; those of other roles are their own business."""
