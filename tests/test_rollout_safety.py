@@ -12,6 +12,8 @@ from workbook import ADMIN, ANNA, Database, WorkbookError, clone, rehearsal, rol
 from workbook.rollout import build, steps
 from workbook.rollout.build import _url_of
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("anon", "authenticated", "service_role", "authenticator", "public")
 OPEN_SCHEMAS = """
 select nspname, role
@@ -24,8 +26,6 @@ order by 1, 2
 OPEN_FUNCTIONS = """
 select pg_proc.oid::regprocedure::text
 from pg_proc
-
-pytestmark = pytest.mark.slow
 where pronamespace = 'rollout'::regnamespace and has_function_privilege('public', pg_proc.oid, 'execute')
 order by 1
 """

@@ -104,7 +104,7 @@ class _Elsewhere(Database):
     """A database of the test's own server."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.name, self.url = "elsewhere", url
 
 
 @dataclass
