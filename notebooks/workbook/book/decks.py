@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 from .. import costs, fixes
 from ..catalogue import SEVERITIES, all_issues, beyond
 from ..clients import declared
-from ..report import Executed, outputs
+from ..report import Executed, chapters, outputs
 from .pages import board_of, headline, issues, of_severity, page, table
 
 LONGEST_OUTPUT = 9
@@ -18,8 +18,8 @@ LONGEST_OUTPUT = 9
 
 def decks(runs: list[Executed]) -> dict[str, str]:
     """Return the text of each deck in MyST's Markdown, by its name, and of the page that leads to them."""
-    chapters = {run.path.stem: _deck(run.notebook) for run in runs if 0 < int(run.path.name[:2]) < 13}
-    by_name = {"review": _review(runs)} | chapters
+    by_chapter = {run.path.stem: _deck(run.notebook) for run in runs if run.path in chapters()}
+    by_name = {"review": _review(runs)} | by_chapter
     links = "\n".join(f"- [{text.splitlines()[0].lstrip('# ')}]({name}.md)" for name, text in by_name.items())
     index = f"# Slides\nArrow keys and space go on, `?` lists the keys.\n\n{links}\n"
     return {"index": f"{index}\n```{{toctree}}\n:hidden:\n\n{chr(10).join(by_name)}\n```\n"} | by_name
