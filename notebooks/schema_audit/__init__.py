@@ -1,181 +1,208 @@
-"""The audit: which of the issues a database has, from its catalog alone, in one read-only transaction."""
+"""The audit: what is wrong with the schema of a PostgreSQL database, from its catalog alone, in one read-only transaction."""
 
-import json
-from collections import Counter
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg.types.string import TextLoader
 
-from ..catalogue import issue
-from ..errors import WorkbookError
-from ..fixes import find
-from ..server import libpq_url, parse_url
 from .behaviour import PROBES, stage
-from .catalog import Catalog, NotSeen
-from .names import NEEDED, find_tables
-from .rules import RULES, OnlyBehaviour, Subject
+from .catalog import Catalog, NotSeen, Nowhere
+from .errors import AuditError
+from .issues import all_issues
+from .report import ABSENT, FOUND, NOWHERE, SEVERITIES, UNCHECKED, Finding, Flaw, Report
+from .rules import RULES, OnlyBehaviour, Rule, Subject
+from .shape import recognise
+
+__all__ = ["AuditError", "Finding", "Flaw", "Report", "audit"]
 
 OLDEST_SERVER = 150_000
 STATEMENT_TIMEOUT = "10s"
 
-FOUND, ABSENT, UNCHECKED = "found", "absent", "not checked"
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What the audit says of one issue."""
-
-    number: int
-    title: str
-    severity: str
-    verdict: str
-    """found, absent or not checked."""
-    detail: str
-    """What was seen, or why nothing was checked; empty where the flaw is absent."""
-    looked_at: str
-    """Where the rule looks."""
-    fix: str
-    """The fix file, below sql/fixes."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the audit says of a database."""
-
-    server: str
-    """PostgreSQL's version."""
-    database: str
-    login: str
-    tried: bool
-    """Whether behaviour was tried too."""
-    tables: dict[str, str]
-    """The actual name of each table that was found, and what its columns are called otherwise."""
-    unseen: list[str]
-    """What the login could not see."""
-    findings: list[Finding]
-    date: str
-
-    def count(self, verdict: str) -> int:
-        """Return how many findings have a verdict."""
-        return Counter(finding.verdict for finding in self.findings)[verdict]
-
-    @property
-    def status(self) -> int:
-        """The exit status: 0 where no issue was found, 1 where one was."""
-        return 1 if self.count(FOUND) else 0
-
-    @property
-    def headline(self) -> str:
-        """The result in one sentence."""
-        return (
-            f"{self.count(FOUND)} of {len(self.findings)} issues found, {self.count(ABSENT)} absent, "
-            f"{self.count(UNCHECKED)} not checked"
-        )
-
-    def as_json(self) -> str:
-        """Return all of it as JSON."""
-        return json.dumps({"headline": self.headline, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
-
-
-def audit(url: str, *, behaviour: bool = False) -> Report:
-    """Look for every issue in the database at a URL.
+def audit(url: str, *, behaviour: bool = False, tables: Mapping[str, str] | None = None, book: str = "") -> Report:
+    """Look for flaws in the database at a URL.
 
     Args:
-        url: postgresql://…; the database need not be the workbook's own.
+        url: postgresql://…; any database of PostgreSQL 15 or newer.
         behaviour: try what the catalog cannot tell too, on rows of the audit's own that are rolled back. It locks and
             it fires triggers, so it is for a staging copy.
+        tables: which tables hold what, where they are not recognised: {"sessions": "chats"}.
+        book: the address of the workbook's book, for links.
 
     Raises:
-        WorkbookError: the database cannot be reached, is too old, or has no such tables.
+        AuditError: the database cannot be reached or is too old, or has no table of a name that was given.
     """
     with _connect(url) as connection:
         if connection.info.server_version < OLDEST_SERVER:
-            raise WorkbookError(
+            raise AuditError(
                 f"The server is PostgreSQL {connection.info.server_version // 10_000}; the audit reads 15 and newer."
             )
         try:
-            subject = _read(connection)
-            findings = [_examine(number, subject) for number in sorted(RULES)]
+            subject = read(connection, tables or {})
+            findings = [examine(rule, subject, book) for rule in RULES.values() if set(rule.needs) <= set(subject.tables)]
+            tried = None
             if behaviour:
-                findings = [_try(finding, connection, subject) for finding in findings]
+                findings, tried = _try_all(findings, connection, subject)
         except psycopg.Error as error:
-            raise WorkbookError(f"The server stopped the audit ({error.diag.message_primary or error}); try again.") from None
+            raise AuditError(f"The server stopped the audit ({error.diag.message_primary or error}); try again.") from None
     catalog = subject.catalog
     return Report(
         server=catalog.version,
         database=catalog.database,
         login=catalog.login,
-        tried=behaviour,
-        tables={name: _described(found) for name, found in subject.tables.items()},
-        unseen=catalog.unseen(),
-        findings=findings,
         date=datetime.now(UTC).date().isoformat(),
+        tables={name: _described(found) for name, found in subject.tables.items()},
+        needs=subject.shape.needs,
+        unseen=catalog.unseen(),
+        findings=sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.number or 0, finding.rule)),
+        tried=tried,
+        book=book,
     )
 
 
+class _Text(TextLoader):
+    """Text of a database whose encoding nobody declared may hold anything."""
+
+    def load(self, data: bytes | bytearray | memoryview) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
 def _connect(url: str) -> psycopg.Connection:
+    plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url.strip())
     try:
-        return psycopg.connect(libpq_url(parse_url(url)), connect_timeout=10, application_name="schema audit", autocommit=True)
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WorkbookError(f"The database cannot be reached ({reason}); check DATABASE_URL, and that the server runs.") from None
+        connection = psycopg.connect(
+            plain, connect_timeout=10, application_name="schema audit", autocommit=True, client_encoding="utf8", prepare_threshold=None
+        )
+    except (psycopg.Error, ValueError, UnicodeError) as error:
+        reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
+        password = re.search(r"//[^:/@]*:([^@]+)@", plain)
+        if password:
+            reason = reason.replace(password[1], "…")
+        raise AuditError(f"The database cannot be reached ({reason}); check DATABASE_URL, and that the server runs.") from None
+    for kind in ("text", "name", "varchar", "bpchar"):
+        connection.adapters.register_loader(kind, _Text)
+    return connection
 
 
-def _read(connection: psycopg.Connection) -> Subject:
+def read(connection: psycopg.Connection, tables: Mapping[str, str] | None = None) -> Subject:
+    """Read the catalog in one read-only transaction, and recognise what is there."""
     # A read-only transaction cannot harm, and the timeouts see to it that it cannot hinder.
     with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read, read only")
-        for setting, value in (("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", "1s"), ("search_path", "pg_catalog")):
-            connection.execute(f"set local {setting} = '{value}'")
-        catalog = Catalog(connection)
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS:
+            connection.execute("set transaction isolation level repeatable read, read only")
+        subject = look(connection, tables)
+    return subject
+
+
+def look(connection: psycopg.Connection, tables: Mapping[str, str] | None = None) -> Subject:
+    """Read the catalog in the transaction that is open."""
+    for setting, value in (("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", "1s"), ("search_path", "pg_catalog")):
+        connection.execute(f"set local {setting} = '{value}'")
+    catalog = Catalog(connection)
     try:
-        tables = find_tables(catalog)
+        return Subject(catalog, recognise(catalog, dict(tables or {})))
     except NotSeen as reason:
-        raise WorkbookError(f"The audit cannot begin: {reason}; use a login that may read the catalog.") from None
-    missing = [name for name in NEEDED if name not in tables]
-    if missing:
-        raise WorkbookError(
-            f"No table of the database {catalog.database} resembles {' or '.join(missing)}, so there is nothing to audit; "
-            "point DATABASE_URL at a database with the chat's tables."
-        )
-    return Subject(catalog, tables)
+        raise AuditError(f"The audit cannot begin: {reason}; use a login that may read the catalog.") from None
 
 
-def _examine(number: int, subject: Subject) -> Finding:
+def examine(rule: Rule, subject: Subject, book: str = "") -> Finding:
+    """Return what a rule says of a database."""
+    flaws: list[Flaw] = []
+    verdict, reason = ABSENT, ""
     try:
-        seen = RULES[number](subject)
-        return _finding(number, FOUND if seen else ABSENT, seen or "")
+        for flaw in rule.examine(subject):
+            if flaw not in flaws:
+                flaws.append(flaw)
     except OnlyBehaviour as there:
-        return _finding(number, UNCHECKED, f"{there}, and only trying shows whether it works")
-    except NotSeen as reason:
-        return _finding(number, UNCHECKED, str(reason))
+        verdict, reason = UNCHECKED, f"{there}, and only trying shows whether it works"
+    except NotSeen as why:
+        verdict, reason = UNCHECKED, str(why)
+    except Nowhere as why:
+        verdict, reason = NOWHERE, str(why)
+    if flaws:
+        verdict, reason = FOUND, ""
+    return Finding(
+        rule=rule.name,
+        number=rule.number,
+        title=rule.title,
+        severity=rule.severity,
+        why=rule.why,
+        verdict=verdict,
+        flaws=tuple(flaws),
+        reason=reason,
+        looked_at=rule.looked_at,
+        link=_link(rule, book),
+    )
+
+
+def _link(rule: Rule, book: str) -> str:
+    """Return where the workbook speaks of a rule."""
+    if rule.number is None:
+        return ""
+    notebook = all_issues()[rule.number].notebook
+    return f"{book.rstrip('/')}/{notebook}.html#issue-{rule.number}" if book else f"section {rule.number} of {notebook}"
+
+
+# --- Trying ---------------------------------------------------------------------------------------------------
+
+
+def _try_all(findings: list[Finding], connection: psycopg.Connection, subject: Subject) -> tuple[list[Finding], str]:
+    """Try what the catalog cannot tell; return the findings as they are then, and what became of it in a sentence."""
+    try:
+        with _undone(connection), stage(connection, subject):
+            pass
+    except (psycopg.Error, NotSeen, Nowhere) as error:
+        why = f"nothing could be tried: {_said(error)}"
+        return [replace(finding, trying=why) for finding in findings], f"Nothing could be tried as {subject.catalog.login}: {_said(error)}"
+    tried = [_try(finding, connection, subject) for finding in findings]
+    count = sum(finding.number in PROBES and not (finding.trying or "").startswith("could not") for finding in tried)
+    changed = sum((finding.trying or "").startswith("changed") for finding in tried)
+    return tried, f"{count} rules were tried on rows of the audit's own, and all of it was rolled back; {changed} verdicts changed"
 
 
 def _try(finding: Finding, connection: psycopg.Connection, subject: Subject) -> Finding:
-    """Replace what the catalog says by what trying shows, unless it has found the flaw already."""
-    if finding.verdict == FOUND or finding.number not in PROBES:
-        return finding
+    """Add what trying shows to what the catalog says; what it has found stands."""
+    if finding.number not in PROBES:
+        return replace(finding, trying="nothing to try: the catalog says all")
+    if finding.verdict == NOWHERE:
+        return replace(finding, trying="nothing to try here")
     try:
-        with connection.transaction(force_rollback=True):
-            connection.execute(f"set local statement_timeout = '{STATEMENT_TIMEOUT}'")
-            connection.execute("set local lock_timeout = '2s'")
-            with stage(connection, subject) as on:
-                seen = PROBES[finding.number](on)
-    except (psycopg.Error, NotSeen) as error:
-        reason = (error.diag.message_primary or str(error)) if isinstance(error, psycopg.Error) else str(error)
-        if finding.verdict == ABSENT:
-            return finding
-        return _finding(finding.number, UNCHECKED, f"it could not be tried: {reason}")
-    return _finding(finding.number, FOUND if seen else ABSENT, seen or "")
+        with _undone(connection), stage(connection, subject) as on:
+            seen = PROBES[finding.number](on)
+    except (psycopg.Error, NotSeen, Nowhere) as error:
+        return replace(finding, trying=f"could not be tried: {_said(error)}")
+    if finding.verdict == FOUND:
+        return replace(finding, trying="confirmed by trying" if seen else "not seen by trying; what the catalog shows stands")
+    verdict = FOUND if seen else ABSENT
+    flaws = (Flaw(_tried_on(finding.number, subject), seen),) if seen else ()
+    trying = "confirmed by trying" if verdict == finding.verdict else f"changed by trying, from {finding.verdict}"
+    return replace(finding, verdict=verdict, flaws=flaws, reason="", trying=trying)
 
 
-def _finding(number: int, verdict: str, detail: str) -> Finding:
-    about = issue(number)
-    looked_at = (RULES[number].__doc__ or "").strip().rstrip(".")
-    return Finding(number, about.title, about.severity, verdict, detail, looked_at, find(number).path.name)
+def _tried_on(number: int, subject: Subject) -> str:
+    """Return the table that an issue is about."""
+    rule = next(rule for rule in RULES.values() if rule.number == number)
+    table = subject.tables.get(rule.needs[-1] if rule.needs else "sessions")
+    return table.table.full_name if table else f"database {subject.catalog.database}"
+
+
+@contextmanager
+def _undone(connection: psycopg.Connection) -> Iterator[None]:
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"set local statement_timeout = '{STATEMENT_TIMEOUT}'")
+        connection.execute("set local lock_timeout = '2s'")
+        yield
+
+
+def _said(error: Exception) -> str:
+    return (error.diag.message_primary or str(error)) if isinstance(error, psycopg.Error) else str(error)
 
 
 def _described(found) -> str:
     renamed = ", ".join(f"{expected} is {actual}" for expected, actual in found.renamed().items())
     return f"{found.table.full_name}{f' ({renamed})' if renamed else ''}"
+

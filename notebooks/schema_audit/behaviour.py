@@ -1,6 +1,5 @@
 """What only trying shows: statements on rows of the audit's own, in a transaction that is rolled back."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import sql
 
-from ..catalogue import registrar
-from .catalog import NotSeen
+from .catalog import NotSeen, Nowhere
 from .rules.design import ORDER
-from .rules.subject import Subject, users_table
+from .shape import called
+from .subject import Subject, users_table
 
 
 class Stage:
@@ -52,7 +51,7 @@ class Stage:
         try:
             return sql.SQL(text).format(**names)
         except KeyError as missing:
-            raise NotSeen(f"the database has nothing like {missing.args[0]}") from None
+            raise Nowhere(f"the database has nothing like {missing.args[0]}") from None
 
     def run(self, text: str, *values: object, learner: bool = False) -> psycopg.Cursor:
         """Send a statement as the backend, or as the learner."""
@@ -92,7 +91,11 @@ Probe = Callable[[Stage], str | None]
 """Tries a flaw on the stage; returns what it saw of it in a few words, or None."""
 
 PROBES: dict[int, Probe] = {}
-probe = registrar(PROBES)
+
+
+def probe(number: int) -> Callable[[Probe], Probe]:
+    """Enter the probe of an issue."""
+    return lambda function: PROBES.setdefault(number, function)
 
 
 @contextmanager
@@ -255,7 +258,7 @@ def message_is_rewritten(on: Stage) -> str | None:
 @probe(38)
 def scenarios_have_no_order(on: Stage) -> str | None:
     """Read whether the scenarios' places differ."""
-    places = [name for name in on.db.scenarios.table.columns if re.search(ORDER, name)]
+    places = called(on.db.scenarios.table.columns, ORDER)
     count = sql.SQL("select count(*) - count(distinct {}) from {{scenarios}}").format(sql.Identifier(places[0]))
     shared = on.value(count.as_string())
     return f"{shared} scenarios share a place in the order" if shared else None
@@ -290,7 +293,7 @@ def messages_without_limit(on: Stage) -> str | None:
 @probe(45)
 def failure_leaves_no_trace(on: Stage) -> str | None:
     """Let a clean-up job meet an error on the audit's own session: the log must say so."""
-    job = next((job for job in on.db.jobs() if job.schema in on.db.exposed() and "session" in job.name), None)
+    job = next((job for job in on.db.jobs() if job.schema in on.db.home and "session" in job.name), None)
     if job is None:
         raise NotSeen("no job that cleans up sessions")
     on.run("update {sessions} set {s.last_activity_at} = now() - interval '8 days' where {s.id} = %s", on.session)

@@ -1,21 +1,42 @@
 """What a database's catalog says of its schema, read in a few queries: no row of any table is looked at."""
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import psycopg
 
-from ..paths import SQL
+from .paths import SQL
 
 CLIENTS = ("anon", "authenticated")
 """The roles that a client's request has."""
 
+COMMANDS = ("select", "insert", "update", "delete")
+
 
 class NotSeen(Exception):
-    """A question that this login, or this database, gives no answer to; the message says why."""
+    """A question that this login gets no answer to, or that the catalog cannot tell; the message says why."""
+
+
+class Nowhere(Exception):
+    """This database has nothing that could have the flaw; the message says what is not there."""
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) and name not in _RESERVED else '"' + name.replace('"', '""') + '"'
+
+
+_RESERVED = frozenset(
+    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create current_date"
+    " current_role current_time current_timestamp current_user default deferrable desc distinct do else end except false"
+    " fetch for foreign from grant group having in initially intersect into lateral leading limit localtime localtimestamp"
+    " not null offset on only or order placing primary references returning select session_user some symmetric table then"
+    " to trailing true union unique user using variadic when where window with".split()
+)
 
 
 @dataclass(frozen=True)
@@ -23,32 +44,53 @@ class Column:
     """A column of a table or view."""
 
     name: str
+    quoted: str
+    """The name as SQL writes it."""
     type: str
+    base: str | None
+    """The type that a domain is made of; None where the type is no domain."""
     nullable: bool
     default: str | None
     generated: bool
     """An identity, a serial or a computed column: nobody has to give a value."""
     comment: str | None
 
+    @property
+    def plain_type(self) -> str:
+        """The type, or what its domain is made of."""
+        return self.base or self.type
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds words."""
+        return re.match(r"text|character|varchar|(\w+\.)?citext", self.plain_type) is not None
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether it holds a moment."""
+        return self.plain_type.startswith("timestamp")
+
 
 @dataclass(frozen=True)
 class Relation:
-    """A table, view or partitioned table that is no partition itself."""
+    """A table, view, materialized view or foreign table."""
 
     oid: int
     schema: str
     name: str
     kind: str
-    """r for a table, p for a partitioned one, v for a view, m for a materialized one."""
+    """r for a table, p for a partitioned one, v for a view, m for a materialized one, f for a foreign table."""
+    full_name: str
+    """The name with its schema, as SQL writes it."""
     comment: str | None
     has_rls: bool
     """Whether row-level security is on."""
+    asks_invoker: bool
+    """A view that reads with the rights of whoever asks."""
+    parent: int
+    """What it is a partition of or inherits from; 0 for most."""
+    is_partition: bool
     columns: dict[str, Column]
-
-    @property
-    def full_name(self) -> str:
-        """The name with its schema."""
-        return f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +103,8 @@ class Constraint:
     definition: str
     columns: tuple[str, ...]
     target: int
+    target_name: str
+    to_primary_key: bool
     on_update: str
     on_delete: str
 
@@ -71,18 +115,26 @@ class Index:
 
     table: int
     name: str
+    full_name: str
     method: str
     columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    """What each place holds and how it is ordered: equal for two places that an index can serve alike."""
+    includes: bool
+    """Whether it carries columns beside its keys."""
     definition: str
     unique: bool
+    is_constraints: bool
+    """Whether a constraint stands on it."""
     predicate: str | None
 
     def covers(self, columns: tuple[str, ...]) -> bool:
-        """Tell whether it holds all rows, but for those where one of the columns is null or a flag is not set."""
+        """Tell whether it holds all rows, but for those where one of the columns is null."""
         if self.predicate is None:
             return True
-        named = re.fullmatch(r"\(?(\w+)(?: IS NOT NULL| = true)?\)?", self.predicate)
-        return named is not None and (named[1] in columns or "NULL" not in self.predicate)
+        parts = re.sub(r"[()]", "", self.predicate).split(" AND ")
+        named = [re.fullmatch(r'"?([^"]+?)"? IS NOT NULL', part) for part in parts]
+        return all(found is not None and found[1] in columns for found in named)
 
     @property
     def words(self) -> set[str]:
@@ -97,18 +149,25 @@ class Policy:
 
     table: int
     name: str
+    full_name: str
+    """As SQL writes it: name on schema.table."""
     command: str
+    """select, insert, update, delete or all."""
     roles: tuple[str, ...]
-    """Names; `public` stands for everybody."""
+    """Which of anon, authenticated and service_role it binds."""
     using: str | None
     check: str | None
     is_permissive: bool
     """Opens rows, where a restrictive one closes them."""
     comment: str | None
 
-    def holds_for(self, role: str) -> bool:
-        """Tell whether it binds a role."""
-        return role in self.roles or "public" in self.roles
+    def holds_for(self, role: str, command: str | None = None) -> bool:
+        """Tell whether it binds a role, for a command."""
+        return role in self.roles and (command is None or self.command in (command, "all"))
+
+    def rule(self, command: str) -> str | None:
+        """Return what it asks of a row that a command finds, or brings for an insert; None where it asks nothing."""
+        return (self.check or self.using) if command == "insert" else self.using
 
 
 @dataclass(frozen=True)
@@ -116,9 +175,9 @@ class Trigger:
     """An enabled trigger that somebody wrote."""
 
     table: int
-    table_name: str
-    """With its schema, unless that is public."""
     name: str
+    full_name: str
+    """As SQL writes it: name on schema.table."""
     definition: str
     function: int
 
@@ -128,16 +187,28 @@ class Trigger:
         return " BEFORE " in self.definition
 
     @property
+    def condition(self) -> str:
+        """What stands in its WHEN, in lower case; empty where it always fires."""
+        found = re.search(r" WHEN \((.*)\) EXECUTE ", self.definition, re.DOTALL)
+        return found[1].lower() if found else ""
+
+    @property
     def side(self) -> bool | None:
         """Whether it fires for those whom policies bind only, for all others only, or (None) for everybody."""
         table = r"\(*'[^']+'::(?:text|regclass)\)*(?:::oid)?"
         condition = re.search(rf" WHEN \(+(NOT )?\(?row_security_active\({table}\)+ EXECUTE ", self.definition)
         return None if condition is None else condition[1] is None
 
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """The columns whose update fires it; empty where any does."""
+        found = re.search(r"UPDATE OF (.*?)(?: OR | ON )", self.definition)
+        return tuple(name.strip(' "') for name in found[1].split(",")) if found else ()
+
     def fires_on(self, event: str) -> bool:
         """Tell whether an event, such as INSERT, fires it."""
         head, _, _ = self.definition.partition(" ON ")
-        return re.search(rf"\b{event}\b", head) is not None
+        return re.search(rf"\b{event}\b", re.sub(r'"[^"]*"', "", head)) is not None
 
 
 @dataclass(frozen=True)
@@ -147,7 +218,10 @@ class Function:
     oid: int
     schema: str
     name: str
+    full_name: str
+    """With its schema and the types of its arguments, as SQL writes it."""
     returns: str
+    arguments: int
     is_procedure: bool
     is_definer: bool
     settings: tuple[str, ...]
@@ -165,6 +239,28 @@ class Function:
             if name == "search_path":
                 return value.strip()
         return None
+
+    @property
+    def commits(self) -> bool:
+        """Whether it ends transactions itself: such a procedure takes no SET."""
+        return self.is_procedure and re.search(r"\b(commit|rollback)\s*;", self.source) is not None
+
+    @property
+    def is_trigger(self) -> bool:
+        """Whether only triggers can run it."""
+        return self.returns in ("trigger", "event_trigger")
+
+
+@dataclass(frozen=True)
+class Default:
+    """What is granted on an object that a role makes tomorrow."""
+
+    kind: str
+    """tables or functions."""
+    owner: str
+    schema: str
+    grantee: str
+    """anon, authenticated or public."""
 
 
 class Catalog:
@@ -197,13 +293,30 @@ class Catalog:
         """Return what the login could not read, a sentence each."""
         return [f"the {what}: {rows}" for what, rows in self._rows.items() if isinstance(rows, str)]
 
+    # --- What is there ---------------------------------------------------------------------------------------
+
     @cached_property
-    def relations(self) -> list[Relation]:
-        """Tables and views outside the platform's schemas."""
+    def all_relations(self) -> list[Relation]:
+        """Tables, partitions and views outside the platform's schemas; partitions come without columns."""
         columns: dict[int, dict[str, Column]] = {}
         for relation, *facts in self._read("columns"):
             columns.setdefault(relation, {})[facts[0]] = Column(*facts)
-        return [Relation(*(*row, columns.get(row[0], {}))) for row in self._read("tables")]
+        return [Relation(*row, columns.get(row[0], {})) for row in self._read("tables")]
+
+    @cached_property
+    def relations(self) -> list[Relation]:
+        """Tables and views that are no partitions."""
+        return [relation for relation in self.all_relations if not relation.is_partition]
+
+    @cached_property
+    def tables(self) -> list[Relation]:
+        """Tables, also partitioned ones, that are no partitions themselves."""
+        return [relation for relation in self.relations if relation.kind in "rp"]
+
+    @cached_property
+    def by_oid(self) -> dict[int, Relation]:
+        """Each table and view by its oid."""
+        return {relation.oid: relation for relation in self.all_relations}
 
     @cached_property
     def constraints(self) -> list[Constraint]:
@@ -211,14 +324,26 @@ class Catalog:
         return [Constraint(*_frozen(row)) for row in self._read("constraints")]
 
     @cached_property
+    def _constraints_of(self) -> dict[int, list[Constraint]]:
+        return _grouped(self.constraints)
+
+    @cached_property
     def indexes(self) -> list[Index]:
         """Valid indexes of these tables."""
         return [Index(*_frozen(row)) for row in self._read("indexes")]
 
     @cached_property
+    def _indexes_of(self) -> dict[int, list[Index]]:
+        return _grouped(self.indexes)
+
+    @cached_property
     def policies(self) -> list[Policy]:
         """Policies of these tables."""
         return [Policy(*_frozen(row)) for row in self._read("policies")]
+
+    @cached_property
+    def _policies_on(self) -> dict[int, list[Policy]]:
+        return _grouped(self.policies)
 
     @cached_property
     def triggers(self) -> list[Trigger]:
@@ -229,6 +354,10 @@ class Catalog:
         return [
             trigger for trigger in found if trigger.side is None or (trigger.table, trigger.function, not trigger.side) in halves
         ]
+
+    @cached_property
+    def _triggers_of(self) -> dict[int, list[Trigger]]:
+        return _grouped(self.triggers)
 
     @cached_property
     def functions(self) -> dict[int, Function]:
@@ -247,31 +376,45 @@ class Catalog:
     @cached_property
     def extensions(self) -> dict[str, str]:
         """Schema by extension."""
-        return dict(self._read("extensions"))
+        return {name: schema for name, schema, _ in self._read("extensions")}
 
     @cached_property
     def roles(self) -> set[str]:
         """Which of anon, authenticated and service_role exist."""
         return {role for (role,) in self._read("roles")}
 
+    @property
+    def clients(self) -> list[str]:
+        """Which of anon and authenticated exist."""
+        return [role for role in CLIENTS if role in self.roles]
+
+    @cached_property
+    def accounts(self) -> int:
+        """The oid of the platform's table of accounts; 0 where there is none."""
+        return self._read("accounts")[0][0] or 0
+
+    @cached_property
+    def histories(self) -> list[tuple[str, str, str | None]]:
+        """Schema, name and comment of the tables that record migrations."""
+        return [(schema, name, comment) for schema, name, comment in self._read("migration history")]
+
+    @cached_property
+    def published(self) -> list[tuple[str, int]]:
+        """The tables that publications carry, by publication and oid."""
+        return [(name, table) for name, table in self._read("publications")]
+
+    # --- Who may do what -------------------------------------------------------------------------------------
+
     @cached_property
     def _table_privileges(self) -> set[tuple[str, int, str]]:
-        return {tuple(row) for row in self._read("table privileges")}
+        return {(role, table, command) for role, table, commands in self._read("table privileges") for command in commands}
 
     @cached_property
-    def _column_privileges(self) -> set[tuple[str, int, str, str]]:
-        return {tuple(row) for row in self._read("column privileges")}
-
-    @cached_property
-    def open_defaults(self) -> set[str]:
-        """What a client is granted on objects that are made tomorrow: `tables`, `functions`, both or neither."""
-        return {kind for (kind,) in self._read("default privileges")}
-
-    @cached_property
-    def history(self) -> str | None:
-        """The comment of the table that records migrations, empty where it has none; None where there is no table."""
-        found = self._read("migration history")
-        return (found[0][0] or "") if found else None
+    def _column_privileges(self) -> dict[tuple[str, int, str], set[str]]:
+        found: dict[tuple[str, int, str], set[str]] = defaultdict(set)
+        for role, table, command, column in self._read("column privileges"):
+            found[role, table, command].add(column)
+        return found
 
     def holds(self, role: str, command: str, oid: int) -> bool:
         """Tell whether a role holds a privilege on a whole table, by its oid."""
@@ -287,46 +430,19 @@ class Catalog:
             raise NotSeen(f"there is no role {role}")
         if (role, table.oid, command) in self._table_privileges:
             return True
-        columns = {name for who, oid, verb, name in self._column_privileges if (who, oid, verb) == (role, table.oid, command)}
+        columns = self._column_privileges.get((role, table.oid, command), set())
         return bool(columns) if column is None else column in columns
 
     def grants(self, *roles: str) -> list[str]:
         """Return what roles hold on tables, a command each, in whole or on columns."""
-        names = {relation.oid: relation.full_name for relation in self.relations}
-        held = {(role, table, command) for role, table, command, _ in self._column_privileges} | self._table_privileges
+        names = {relation.oid: relation.full_name for relation in self.all_relations}
+        held = {*self._column_privileges, *self._table_privileges}
         return sorted(f"{role} {command} {names[table]}" for role, table, command in held if role in roles and table in names)
 
-    def checks(self, table: Relation, *columns: str) -> list[str]:
-        """Return the definitions of a table's CHECK constraints that name all these columns."""
-        return [
-            constraint.definition
-            for constraint in self.constraints
-            if constraint.table == table.oid and constraint.type == "c" and set(columns) <= set(constraint.columns)
-        ]
-
-    def foreign_keys(self, table: Relation) -> list[Constraint]:
-        """Return a table's foreign keys."""
-        return [constraint for constraint in self.constraints if constraint.table == table.oid and constraint.type == "f"]
-
-    def unique_indexes(self, table: Relation) -> list[Index]:
-        """Return a table's unique indexes."""
-        return [index for index in self.indexes if index.table == table.oid and index.unique]
-
-    def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
-        """Tell whether an index begins with these columns, and leaves out no rows but those without a value in one."""
-        return any(
-            index.table == table.oid
-            and index.method == method
-            and index.columns[: len(columns)] == columns
-            and index.covers(columns)
-            for index in self.indexes
-        )
-
-    def opens(self, table: Relation, command: str, role: str) -> bool:
-        """Tell whether row-level security lets a role's command reach any row: it is off, or a policy opens some."""
-        return not table.has_rls or any(
-            policy.command in (command, "all") and policy.holds_for(role) for policy in self.policies_of(table)
-        )
+    @cached_property
+    def defaults(self) -> list[Default]:
+        """What clients are granted on objects that are made tomorrow."""
+        return [Default(*row) for row in self._read("default privileges")]
 
     @cached_property
     def _schema_privileges(self) -> set[tuple[str, str, str]]:
@@ -336,47 +452,124 @@ class Catalog:
         """Return the schemas that a client may use, or create objects in."""
         return {schema for role, schema, held in self._schema_privileges if role in CLIENTS and held == command}
 
+    @cached_property
+    def exposed(self) -> set[str]:
+        """The schemas that clients reach."""
+        return self.open_schemas("usage")
+
+    # --- Of one table ----------------------------------------------------------------------------------------
+
+    def constraints_of(self, table: Relation, type: str) -> list[Constraint]:
+        """Return a table's constraints of one type: c, f, p or u."""
+        return [constraint for constraint in self._constraints_of.get(table.oid, []) if constraint.type == type]
+
+    def primary_key(self, table: Relation) -> tuple[str, ...]:
+        """Return the columns of a table's primary key; empty where it has none."""
+        return next((key.columns for key in self.constraints_of(table, "p")), ())
+
+    def checks(self, table: Relation, *columns: str) -> list[str]:
+        """Return the definitions of CHECK constraints that name all these columns: the table's, and those of a column's domain."""
+        found = [
+            constraint.definition for constraint in self.constraints_of(table, "c") if set(columns) <= set(constraint.columns)
+        ]
+        if len(columns) == 1 and (column := table.columns.get(columns[0])) and column.base:
+            found += [definition for domain, definition in self._read("domains") if domain == column.type]
+        return found
+
+    def foreign_keys(self, table: Relation) -> list[Constraint]:
+        """Return a table's foreign keys."""
+        return self.constraints_of(table, "f")
+
+    def indexes_of(self, table: Relation | int) -> list[Index]:
+        """Return a table's valid indexes."""
+        return self._indexes_of.get(table if isinstance(table, int) else table.oid, [])
+
+    def unique_indexes(self, table: Relation) -> list[Index]:
+        """Return a table's unique indexes."""
+        return [index for index in self.indexes_of(table) if index.unique]
+
+    def has_index(self, table: Relation, *columns: str, method: str = "btree") -> bool:
+        """Tell whether an index begins with these columns, and leaves out no rows but those without a value in one."""
+        return any(
+            index.method == method and index.columns[: len(columns)] == columns and index.covers(columns)
+            for index in self.indexes_of(table)
+        )
+
     def partitions(self, table: Relation) -> list[tuple[int, str, str]]:
         """Return a table's partitions: oid, schema and bounds."""
         return [(oid, schema, bounds) for parent, oid, schema, bounds in self._read("partitions") if parent == table.oid]
 
-    def columns_behind(self, view: Relation, table: Relation) -> set[str]:
-        """Return which columns of a table a view reads."""
-        return {column for found, source, column in self._read("views") if (found, source) == (view.oid, table.oid)}
+    def behind(self, view: Relation) -> dict[int, set[str]]:
+        """Return which columns a view reads, by the oid of their table."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for oid, source, column in self._read("views"):
+            if oid == view.oid:
+                found[source].add(column)
+        return found
 
-    def policies_of(self, table: Relation) -> list[Policy]:
-        """Return the policies that open rows of a table."""
-        return [policy for policy in self.policies if policy.table == table.oid and policy.is_permissive]
+    def rewrite_rules(self, table: Relation) -> list[str]:
+        """Return a table's rewrite rules, in lower case."""
+        return [text for oid, text in self._read("rewrite rules") if oid == table.oid]
 
-    def trigger_sources(self, table: int, event: str, *, before: bool | None = None) -> list[str]:
-        """Return what the triggers on an event of a table do: each with all functions that it calls.
+    def policies_of(self, table: Relation, *, permissive: bool = True) -> list[Policy]:
+        """Return the policies that open rows of a table, or those that close some."""
+        return [policy for policy in self._policies_on.get(table.oid, []) if policy.is_permissive == permissive]
+
+    # --- What runs -------------------------------------------------------------------------------------------
+
+    def triggers_of(self, table: int, event: str, *, before: bool | None = None) -> list[Trigger]:
+        """Return the triggers on an event of a table.
 
         Args:
             before: only triggers that run before the change, or only those after it.
         """
         return [
-            self.reach(trigger.function)
-            for trigger in self.triggers
-            if trigger.table == table and trigger.fires_on(event) and before in (None, trigger.is_before)
+            trigger
+            for trigger in self._triggers_of.get(table, [])
+            if trigger.fires_on(event) and before in (None, trigger.is_before)
         ]
 
-    def reach(self, function: int) -> str:
-        """Return the source of a function and of all functions whose names it mentions."""
+    def trigger_sources(self, table: int, event: str, *, before: bool | None = None) -> list[str]:
+        """Return what the triggers on an event of a table do: each with all functions that it calls."""
+        return [self.reach(trigger.function) for trigger in self.triggers_of(table, event, before=before)]
+
+    @cached_property
+    def _callees(self) -> dict[int, list[int]]:
+        """What each function mentions as a call, by oid."""
+        named: dict[str, list[int]] = defaultdict(list)
+        for function in self.functions.values():
+            named[function.name.lower()].append(function.oid)
+        return {
+            oid: [other for name in set(re.findall(r"([\w$]+)\s*\(", function.source)) for other in named.get(name, ())]
+            for oid, function in self.functions.items()
+        }
+
+    def reached(self, function: int) -> list[Function]:
+        """Return a function and all those whose names it mentions, and theirs."""
         seen: list[int] = []
         waiting = [function]
         while waiting:
             oid = waiting.pop()
             if oid not in seen and oid in self.functions:
                 seen.append(oid)
-                source = self.functions[oid].source
-                waiting += [
-                    other.oid for other in self.functions.values() if re.search(rf"\b{re.escape(other.name)}\s*\(", source)
-                ]
-        return "\n".join(self.functions[oid].source for oid in seen)
+                waiting += self._callees[oid]
+        return [self.functions[oid] for oid in seen]
+
+    def reach(self, function: int) -> str:
+        """Return the source of a function and of all functions whose names it mentions."""
+        return "\n".join(reached.source for reached in self.reached(function))
 
     def plain_functions(self) -> Iterator[Function]:
         """Yield functions that are no trigger functions."""
-        return (function for function in self.functions.values() if function.returns != "trigger")
+        return (function for function in self.functions.values() if not function.is_trigger)
+
+
+def _grouped(of_tables: Iterable[Any]) -> dict[int, list[Any]]:
+    """Return what belongs to each table, by its oid."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for one in of_tables:
+        found[one.table].append(one)
+    return found
 
 
 def _frozen(row: tuple) -> Iterator[Any]:

@@ -1,102 +1,342 @@
-"""What the rules look at: a database under audit, by the names that the issues use."""
+"""What the rules look at: a database under audit, who can do what with its rows, and its tables by the names of the issues."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from ...catalogue import registrar
-from ..catalog import Catalog, Function, NotSeen
-from ..names import Found
+from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger
+from .expressions import Group, Reader, parsed, subselects, words_of
+from .issues import all_issues
+from .report import Flaw
+from .shape import Found, Shape, plain
 
 
 class OnlyBehaviour(Exception):
     """The catalog shows a safeguard; whether it works, only trying it shows. The message says what is there."""
 
 
-@dataclass(frozen=True)
 class Subject:
-    """A database under audit: its catalog, and its tables by the names that the issues use."""
+    """A database under audit."""
 
-    catalog: Catalog
-    tables: dict[str, Found]
+    def __init__(self, catalog: Catalog, shape: Shape) -> None:
+        """Take what was read, and what was recognised in it."""
+        self.catalog, self.shape, self.tables = catalog, shape, shape.tables
 
-    def __getattr__(self, name: str) -> Found:
-        """Return one of the five tables.
+    def _found(self, role: str) -> Found:
+        if role not in self.tables:
+            raise Nowhere(f"no table of {role} was recognised")
+        return self.tables[role]
 
-        Raises:
-            NotSeen: none resembles it.
-        """
-        if name not in self.tables:
-            raise NotSeen(f"no table resembles {name}")
-        return self.tables[name]
+    @property
+    def sessions(self) -> Found:
+        """The table of conversations."""
+        return self._found("sessions")
+
+    @property
+    def messages(self) -> Found:
+        """The table of what was said in them."""
+        return self._found("messages")
+
+    @property
+    def profiles(self) -> Found:
+        """The table of persons."""
+        return self._found("profiles")
+
+    @property
+    def scenarios(self) -> Found:
+        """The table of what conversations are about."""
+        return self._found("scenarios")
+
+    @property
+    def logs(self) -> Found:
+        """The table of what happened."""
+        return self._found("logs")
 
     @property
     def moment(self) -> str:
-        """What the column is called by which messages are ordered."""
+        """What the column is called by which messages are ordered.
+
+        Raises:
+            Nowhere: no column says when.
+        """
         for name in ("sent_at", "timestamp", "created_at"):
             if self.messages.has(name):
                 return self.messages[name]
-        raise NotSeen(f"{self.messages.table.full_name} has no column that says when")
+        raise Nowhere(f"{self.messages.table.full_name} has no column that says when")
+
+    # --- Who reaches which rows ------------------------------------------------------------------------------
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads policies; knows this database's own functions that ask who is calling."""
+        asking = {
+            f"{function.schema}.{function.name}"
+            for function in self.catalog.plain_functions()
+            if re.search(r"\bauth\.\w+\s*\(|request\.jwt", self.catalog.reach(function.oid))
+        }
+        return Reader(frozenset(asking))
+
+    @property
+    def exposed_tables(self) -> list[Relation]:
+        """Tables and partitions of the schemas that clients reach."""
+        return [table for table in self.catalog.all_relations if table.kind in "rp" and table.schema in self.catalog.exposed]
+
+    def reach_of(self, table: Relation) -> list[str]:
+        """Return what clients hold on a table's rows: select, insert, update, delete, in whole or on a column."""
+        return [
+            command
+            for command in COMMANDS
+            if any(self.catalog.may(role, command, table) for role in self.catalog.clients)
+        ]
+
+    def binding(self, table: Relation, role: str, command: str) -> list[Policy]:
+        """Return the policies that open rows of a table to a role's command; none where a restrictive one closes all."""
+        if any(
+            policy.holds_for(role, command) and _is_false(policy.rule(command))
+            for policy in self.catalog.policies_of(table, permissive=False)
+        ):
+            return []
+        return [
+            policy
+            for policy in self.catalog.policies_of(table)
+            if policy.holds_for(role, command) and not _is_false(policy.rule(command))
+        ]
+
+    def can(self, role: str, command: str, table: Relation, column: str | None = None) -> bool:
+        """Tell whether a role holds a privilege, and row-level security is off or lets it reach some rows."""
+        if role not in self.catalog.roles or table.schema not in self.catalog.exposed:
+            return False
+        if not self.catalog.may(role, command, table, column):
+            return False
+        return not table.has_rls or bool(self.binding(table, role, command))
+
+    def clients_can(self, command: str, table: Relation, column: str | None = None) -> bool:
+        """Tell whether any client can."""
+        return any(self.can(role, command, table, column) for role in CLIENTS)
+
+    def restricted(self, table: Relation, role: str, command: str, lets_pass: Callable[[Group], bool]) -> bool:
+        """Tell whether a restrictive policy asks who is calling."""
+        return any(
+            policy.holds_for(role, command) and not self.reader.is_open(policy.rule(command), lets_pass)
+            for policy in self.catalog.policies_of(table, permissive=False)
+        )
+
+    @cached_property
+    def owners(self) -> dict[int, str]:
+        """The column of each table that says whose a row is, where it has one."""
+        people = {self.catalog.accounts} - {0}
+        people |= {
+            table.oid
+            for table in self.catalog.tables
+            if any(
+                key.target == self.catalog.accounts and key.columns == self.catalog.primary_key(table)
+                for key in self.catalog.foreign_keys(table)
+            )
+            and self.catalog.accounts
+        }
+        if "profiles" in self.tables:
+            people.add(self.profiles.table.oid)
+        found: dict[int, str] = {}
+        for table in self.catalog.tables:
+            keys = [key.columns[0] for key in self.catalog.foreign_keys(table) if key.target in people and len(key.columns) == 1]
+            named = [column for column in table.columns if plain(column) in _OWNER_NAMES]
+            if table.oid in people and self.catalog.primary_key(table):
+                found[table.oid] = self.catalog.primary_key(table)[0]
+            elif keys or named:
+                found[table.oid] = next((column for column in keys if plain(column) in _OWNER_NAMES), (keys + named)[0])
+        for role in self.tables.values():
+            if role.has("user_id"):
+                found[role.table.oid] = role["user_id"]
+        return found
+
+    @cached_property
+    def personal(self) -> set[int]:
+        """The tables whose rows belong to persons: by an owner of their own, or by what they point to."""
+        found = set(self.owners)
+        # Who wrote a course does not make its lessons private; who owns a conversation does.
+        found |= {self.messages.table.oid} if "messages" in self.tables and self.sessions.table.oid in found else set()
+        return found
+
+    # --- What runs -------------------------------------------------------------------------------------------
+
+    def asks_caller(self, function: Function) -> bool:
+        """Tell whether a function asks who is calling."""
+        return f"{function.schema}.{function.name}" in self.reader.own or bool(
+            re.search(r"\bauth\.\w+\s*\(|request\.jwt", self.catalog.reach(function.oid))
+        )
 
     def jobs(self) -> list[Function]:
-        """Return the maintenance functions: callable, no triggers, and deleting sessions or logs or ending weeks."""
+        """Return the maintenance functions: callable, no triggers, asking nobody who they are, and deleting or ending weeks.
+
+        Raises:
+            Nowhere: there is none.
+        """
         targets = [found.table.name for name, found in self.tables.items() if name in ("sessions", "logs")]
         deletes = "|".join(rf"delete\s+from\s+(?:\w+\.)?{re.escape(name.lower())}\b" for name in targets)
         found = []
         for function in self.catalog.plain_functions():
             source = self.catalog.reach(function.oid)
-            if function.schema in self.exposed() and (re.search(deletes, source) or self.ends_weeks(source)):
+            works = (targets and re.search(deletes, source)) or self.ends_weeks(source)
+            if function.schema in self.home and works and not self.asks_caller(function) and not self._is_about_one(function):
                 found.append(function)
         if not found:
-            raise NotSeen("no function here deletes sessions or logs, or ends weeks: jobs may run elsewhere")
+            raise Nowhere("no function here deletes sessions or logs, or ends weeks")
         return found
+
+    def _is_about_one(self, function: Function) -> bool:
+        """Tell whether a function is given whose rows it deletes: that is no maintenance."""
+        return "uuid" in function.full_name.partition("(")[2]
 
     def ends_weeks(self, source: str) -> bool:
         """Tell whether a function sets the end of a week."""
-        return "profiles" in self.tables and re.search(rf"{self.profiles.word('week_reset_date')}\s*=", source) is not None
+        if "profiles" not in self.tables or not self.profiles.has("week_reset_date"):
+            return False
+        return re.search(rf"\b{re.escape(self.profiles.word('week_reset_date'))}\s*=", source) is not None
 
-    def exposed(self) -> set[str]:
-        """Return the schemas that hold the five tables: those that the API serves."""
+    @cached_property
+    def home(self) -> set[str]:
+        """The schemas that hold the recognised tables."""
         return {found.table.schema for found in self.tables.values()}
 
+    def guards(self, table: Relation, event: str) -> list[tuple[Trigger, str]]:
+        """Return the triggers before an event that always fire, each with what it does."""
+        return [
+            (trigger, self.catalog.reach(trigger.function)) for trigger in self.catalog.triggers_of(table.oid, event, before=True)
+        ]
 
-Rule = Callable[[Subject], str | None]
-"""Returns what it sees of the flaw in a few words, or None; raises `NotSeen` or `OnlyBehaviour`."""
 
-RULES: dict[int, Rule] = {}
-rule = registrar(RULES)
+_OWNER_NAMES = set(
+    "user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner created_by".split()
+)
 
 
-def asks_per_row(text: str) -> bool:
-    """Tell whether a policy asks who is calling outside a sub-select that reads no table."""
-    while (begin := text.find("( SELECT")) >= 0:
-        depth, end = 0, begin
-        for end in range(begin, len(text)):
-            depth += {"(": 1, ")": -1}.get(text[end], 0)
-            if depth == 0:
-                break
-        inside = text[begin + 1 : end]
-        # One that reads a table may be evaluated for each row, and what it asks with it.
-        text = text[:begin] + (inside.replace(" SELECT", "", 1) if " FROM " in inside or "\n" in inside else "") + text[end + 1 :]
-    return re.search(r"\bauth\.\w+\(|\bcurrent_setting\(", text) is not None
+def _is_false(rule: str | None) -> bool:
+    return rule is not None and rule.strip("() ").lower() in ("false", "null", "null::boolean")
+
+
+Examine = Callable[[Subject], Iterable[Flaw]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: what it looks for, and how."""
+
+    name: str
+    number: int | None
+    """The issue that it looks for; None where the workbook has no section for it."""
+    title: str
+    severity: str
+    why: str
+    """Why it matters, in one sentence."""
+    needs: tuple[str, ...]
+    """The tables without which there is nothing to look at."""
+    examine: Examine
+    """Yields the flaws that it sees; raises `NotSeen`, `OnlyBehaviour` or `Nowhere`."""
+
+    @property
+    def looked_at(self) -> str:
+        """Where it looks."""
+        return (self.examine.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+RULES: dict[str, Rule] = {}
+"""All rules, by name."""
+
+
+def rule(number: int, *needs: str, title: str = "", why: str = "") -> Callable[[Examine], Examine]:
+    """Enter the rule of an issue; it is called as the issue's fix, such as 18_messages_user_id.
+
+    Args:
+        needs: tables without which there is nothing to look at.
+        title: what it is called where it speaks of any database.
+        why: why it matters, in one sentence; the issue's symptom where it is empty.
+    """
+
+    def enter(examine: Examine) -> Examine:
+        about = all_issues()[number]
+        name = f"{number:02}_{examine.__name__}"
+        RULES[name] = Rule(name, number, title or about.title, about.severity, why or f"{about.symptom}.", needs, examine)
+        return examine
+
+    return enter
+
+
+def general(severity: str, title: str, why: str) -> Callable[[Examine], Examine]:
+    """Enter a rule for any database, which the workbook has no section for."""
+
+    def enter(examine: Examine) -> Examine:
+        RULES[examine.__name__] = Rule(examine.__name__, None, title, severity, why, (), examine)
+        return examine
+
+    return enter
+
+
+def by_number(number: int) -> Rule:
+    """Return the rule of an issue."""
+    return next(rule for rule in RULES.values() if rule.number == number)
+
+
+# --- What several rules ask ---------------------------------------------------------------------------------------
+
+
+def policy_flaw(policy: Policy, says: str, fix: str = "") -> Flaw:
+    """Return a flaw of a policy."""
+    name, _, table = policy.full_name.rpartition(" on ")
+    return Flaw(f"policy {name} on {table}", says, fix)
+
+
+def told_by_flag(group: Group) -> bool:
+    """Tell whether a condition asks the row whether it is meant to be seen; then others may see it on purpose."""
+    words = words_of(group)
+    names = {word for word in words if re.match(r"[a-z_]", word)} - {"is", "not", "null", "true", "false", "and", "text"}
+    flags = [name for name in names if _SHOWN.search(name)]
+    if len(words) >= 2 and words[-2:] == ["is", "null"] and any(plain(name) in _OWNER_NAMES for name in names):
+        return True
+    return bool(flags) and words[-3:] != ["is", "not", "null"]
+
+
+_SHOWN = re.compile(r"public|shar|visib|publish|activ|listed|open|featured|approved|status|template|demo|system|archiv|enabled")
+
+
+def names_table(expression: str | None, table: Relation) -> bool:
+    """Tell whether an expression reads a table in a sub-select."""
+    if expression is None:
+        return False
+    return any(table.name.lower() in words_of(group) for group in subselects(parsed(expression)))
 
 
 def users_table(db: Subject) -> int:
-    """Return the oid of the table that profiles extends: auth.users on Supabase."""
+    """Return the oid of the table that profiles extends: auth.users on Supabase.
+
+    Raises:
+        Nowhere: nothing says whose profile a row is.
+    """
     for key in db.catalog.foreign_keys(db.profiles.table):
         if key.columns == (db.profiles["id"],):
             return key.target
     writers = [
         trigger.table for trigger in db.catalog.triggers
-        if re.search(rf"insert\s+into\s+(?:\w+\.)?{db.profiles.table.name.lower()}\b", db.catalog.reach(trigger.function))
+        if re.search(rf"insert\s+into\s+(?:\w+\.)?{re.escape(db.profiles.table.name.lower())}\b", db.catalog.reach(trigger.function))
     ]  # fmt: skip
-    if not writers:
-        raise NotSeen(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
-    return writers[0]
+    if writers:
+        return writers[0]
+    if db.catalog.accounts and db.catalog.primary_key(db.profiles.table) and db.profiles.table.columns[db.profiles["id"]].type == "uuid":
+        return db.catalog.accounts
+    raise Nowhere(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
 
 
-def role_values(db: Subject) -> list[str]:
-    """Return the roles that a message may have, as its type or its constraint lists them."""
-    column = db.messages.table.columns[db.messages["role"]]
-    listed = [word for text in db.catalog.checks(db.messages.table, column.name) for word in re.findall(r"'(\w+)'", text)]
-    return db.catalog.enum_labels.get(column.type) or listed
+def listed_values(db: Subject, found: Found, column: str) -> list[str]:
+    """Return the values that a column may have, as its type, its domain or a constraint lists them; empty where any may."""
+    facts = found.column(column)
+    if labels := db.catalog.enum_labels.get(facts.plain_type):
+        return labels
+    texts = [text for text in db.catalog.checks(found.table, facts.name) if re.search(r"= ANY|\bIN\b|\bOR\b| = ", text)]
+    return [word for text in texts for word in re.findall(r"'([^']*)'", text)]
+
+
+def lookup_key(db: Subject, found: Found, column: str) -> bool:
+    """Tell whether a column points to a table of its values."""
+    return any(key.columns == (found[column],) for key in db.catalog.foreign_keys(found.table))
+
+

@@ -1,11 +1,15 @@
-"""One rule for each issue: what the catalog shows of its flaw."""
+"""The rules: for any database, a file a kind; for the issues, a file a chapter."""
 
 from importlib import import_module
 
-from ...catalogue import all_notebooks, module_of
-from .subject import RULES, OnlyBehaviour, Subject
+from ..subject import RULES, OnlyBehaviour, Rule, Subject, by_number
 
-__all__ = ["RULES", "OnlyBehaviour", "Subject"]
+__all__ = ["RULES", "OnlyBehaviour", "Rule", "Subject", "by_number"]
 
-for category in all_notebooks():
-    import_module(f".{module_of(category)}", __name__)
+GENERAL = ("access", "exposure", "hygiene")
+CHAPTERS = (
+    "critical", "data_integrity", "performance", "security", "scalability", "design", "missing_features", "beyond",
+)  # fmt: skip
+
+for module in (*GENERAL, *CHAPTERS):
+    import_module(f".{module}", __name__)

@@ -1,146 +1,297 @@
 """Rules of the flaws beyond the review: notebook 08_beyond."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 
-from ..catalog import CLIENTS, NotSeen
-from ..names import Found
-from .subject import Subject, asks_per_row, rule
+from ..catalog import CLIENTS, Index, NotSeen, Nowhere
+from ..expressions import Group, always, words_of
+from ..report import Flaw
+from ..shape import Found, called
+from ..subject import Subject, policy_flaw, rule
+from .data_integrity import counters_of
+from .design import refuses
 
 
-@rule(47)
-def function_grants(db: Subject) -> str | None:
-    """Functions that a client may call, also one that is made tomorrow."""
-    found = sorted(
-        function.name
+@rule(
+    47,
+    title="Definer functions that anybody may call",
+    why="The API offers every function that a client may execute, and no policy binds one that runs as its owner.",
+)
+def function_grants(db: Subject) -> Iterator[Flaw]:
+    """SECURITY DEFINER functions that a client may call, also those that are made tomorrow."""
+    definers = [
+        function
         for function in db.catalog.plain_functions()
-        if function.schema in db.exposed() | db.catalog.open_schemas("usage") and function.callers
-    )
-    if found:
-        jobs = [job.name for job in db.jobs() if job.name in found]
-        return f"functions that clients may call: {len(found)}, such as {(jobs or found)[0]}"
-    return "clients may call every function that is made tomorrow" if "functions" in db.catalog.open_defaults else None
+        if function.is_definer and function.schema in db.catalog.exposed
+    ]
+    for function in definers:
+        if "anon" in function.callers or (function.callers and not db.asks_caller(function)):
+            who = "anybody" if "anon" in function.callers else "any account"
+            asks = ", though it asks who is calling" if db.asks_caller(function) else ""
+            kind = "procedure" if function.is_procedure else "function"
+            yield Flaw(
+                function.full_name,
+                f"{who} may call it{asks}, and it runs as its owner",
+                f"revoke execute on {kind} {function.full_name} from public, {', '.join(function.callers)};",
+            )
+    schemas = {function.schema for function in definers}
+    for schema in sorted(schemas):
+        owners = sorted({default.owner for default in db.catalog.defaults if default.kind == "functions" and default.schema == schema})
+        for owner in owners:
+            yield Flaw(
+                f"functions that {owner} makes tomorrow in {schema}",
+                "clients may call each of them",
+                f"alter default privileges for role {owner} revoke execute on functions from public;"
+                f" alter default privileges for role {owner} in schema {schema} revoke execute on functions from anon, authenticated;",
+            )
 
 
-def _may_update(db: Subject, found: Found, column: str) -> bool:
+_RANKS = r"^(role|roles|user_role|is_admin|is_moderator|is_staff|is_superuser|admin|plan|tier|subscription.*|credits?|balance|quota|coins|xp|points|level|streak.*|is_premium|is_pro|premium.*)$"
+
+
+@rule(48, "profiles", title="Counts and ranks that a person may set themselves")
+def profile_columns(db: Subject) -> Iterator[Flaw]:
+    """UPDATE on the counts of profiles for persons, and on what says what they may do."""
+    found, table = db.profiles, db.profiles.table
+    counts = [found[name] for name in ("current_week_completion_count", "completed_scenario_count", "week_reset_date") if found.has(name)]
+    ranks = [name for name in called(table.columns, _RANKS) if name not in counts]
+    if not counts and not ranks:
+        raise Nowhere(f"{table.full_name} has nothing that counts or ranks")
+    open_ones = [name for name in counts + ranks if db.clients_can("update", table, name) and not refuses(db, table, name)]
+    if open_ones:
+        yield Flaw(
+            table.full_name,
+            f"a person sets their own {', '.join(open_ones)}",
+            f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant update on the columns that are theirs",
+        )
+
+
+_USERS = {"user", "human", "me", "learner", "student", "customer", "client", "person", "end_user", "participant", "patient", "member", "visitor"}
+
+
+@rule(49, "messages", title="Messages that a person writes in the name of another, or in the past")
+def message_columns(db: Subject) -> Iterator[Flaw]:
+    """INSERT on a message's moment for clients, and a policy that holds them to their own role."""
+    found, table = db.messages, db.messages.table
+    if not db.clients_can("insert", table) and not db.clients_can("update", table, found["content"]):
+        raise Nowhere(f"clients do not write to {table.full_name}")
+    if found.has("role"):
+        yield from _speakers(db, found)
+    moment = next((found[name] for name in ("sent_at", "timestamp", "created_at") if found.has(name)), None)
+    if moment and db.clients_can("insert", table, moment) and not _is_set(db, moment):
+        yield Flaw(table.full_name, f"a person writes in the past: {moment} is theirs to give",
+                   f"revoke insert on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant insert on the columns that are theirs")  # fmt: skip
+    edited = called(table.columns, r"^(is_)?edited(_at)?$")
+    if db.clients_can("update", table, found["content"]) and not refuses(db, table, found["content"]) and not edited:
+        yield Flaw(table.full_name, f"a person rewrites {found['content']}",
+                   f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};")  # fmt: skip
+
+
+def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
+    table, role = found.table, found["role"]
+    if not db.clients_can("insert", table, role) or _is_set(db, role) or refuses_role(db, role):
+        return
+
+    def binds(condition: Group) -> bool:
+        words = words_of(condition)
+        if role.lower() not in words:
+            return False
+        values = {word.strip("'").lower() for word in words if word.startswith("'")}
+        if "<>" in words or "not" in words:
+            return bool(values) or found.column("role").plain_type == "boolean"
+        known = values & _USERS
+        return values <= _USERS if known else len(values) == 1 or found.column("role").plain_type == "boolean"
+
+    if not table.has_rls:
+        yield Flaw(table.full_name, f"a person writes as whoever they like: {role} is theirs to give")
+        return
+    for client in CLIENTS:
+        held = [policy for policy in db.catalog.policies_of(table, permissive=False) if policy.holds_for(client, "insert")]
+        if not db.can(client, "insert", table, role) or any(always(policy.rule("insert"), binds) for policy in held):
+            continue
+        for policy in db.binding(table, client, "insert"):
+            if not always(policy.rule("insert"), binds):
+                yield policy_flaw(policy, f"a person writes as whoever they like: it does not ask for {role}")
+        if client == "anon" and any(policy.holds_for("authenticated", "insert") for policy in db.binding(table, client, "insert")):
+            return
+
+
+def refuses_role(db: Subject, role: str) -> bool:
+    """Tell whether a trigger raises an error at a role that is not the caller's."""
     return any(
-        db.catalog.may(role, "update", found.table, found[column]) and db.catalog.opens(found.table, "update", role)
-        for role in CLIENTS
+        re.search(rf"new\.{re.escape(role.lower())}\b", source + trigger.condition) and "raise" in source
+        and re.search(r"auth\.\w+\s*\(|request\.jwt|row_security_active|current_user|session_user", source + trigger.condition)
+        for trigger, source in db.guards(db.messages.table, "INSERT")
+    )  # fmt: skip
+
+
+def _is_set(db: Subject, column: str) -> bool:
+    """Tell whether a trigger sets a column of each message, whatever the client says."""
+    name = re.escape(column.lower())
+    return any(
+        re.search(rf"new\.{name}\s*:?=(?!=)", source) and not re.search(rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}", source + trigger.condition)
+        for trigger, source in db.guards(db.messages.table, "INSERT")
     )
 
 
-@rule(48)
-def profile_columns(db: Subject) -> str | None:
-    """UPDATE on the counts of profiles for learners."""
-    counts = ("current_week_completion_count", "completed_scenario_count", "week_reset_date")
-    found = [db.profiles[name] for name in counts if _may_update(db, db.profiles, name)]
-    return f"a learner sets {', '.join(found)}" if found else None
+_FACTS = (
+    "started_at", "created_at", "completed_at", "last_activity_at", "duration_seconds", "score",
+)  # fmt: skip
 
 
-@rule(49)
-def message_columns(db: Subject) -> str | None:
-    """INSERT on a message's moment for learners, and a policy that holds them to their own role."""
-    rules = [
-        policy.check or policy.using or ""
-        for policy in db.catalog.policies_of(db.messages.table)
-        if policy.command in ("insert", "all") and policy.holds_for("authenticated")
-    ]
-    role, table = db.messages["role"], db.messages.table
-    opened = db.catalog.opens(table, "insert", "authenticated")
-    held = re.compile(rf"\(?\b{role} = 'user'")
-    forged = {
-        "as the assistant": opened
-        and db.catalog.may("authenticated", "insert", table, role)
-        and (not table.has_rls or any(not held.search(text) or " OR " in text for text in rules)),
-        "in the past": opened and db.catalog.may("authenticated", "insert", table, db.moment),
-        "over what was said": _may_update(db, db.messages, "content"),
-    }
-    found = [what for what, is_open in forged.items() if is_open]
-    return f"a learner writes {' and '.join(found)}" if found else None
-
-
-@rule(50)
-def session_columns(db: Subject) -> str | None:
-    """UPDATE on the counts and dates of sessions for learners, and DELETE on completed ones."""
-    done = db.sessions["is_completed"]
-    kept = ("message_count_main", "message_count_helper", "started_at", "completed_at", "last_activity_at", "duration_seconds")
-    found = [db.sessions[name] for name in kept if db.sessions.has(name) and _may_update(db, db.sessions, name)]
-    if db.catalog.may("authenticated", "delete", db.sessions.table) and (
-        not db.sessions.table.has_rls
-        or any(
-            policy.command in ("delete", "all")
-            and policy.holds_for("authenticated")
-            and not re.search(rf"NOT \(?{done}\b", policy.using or "")
-            for policy in db.catalog.policies_of(db.sessions.table)
+@rule(50, "sessions", title="Counts and dates of a conversation that a person may rewrite")
+def session_columns(db: Subject) -> Iterator[Flaw]:
+    """UPDATE on the counts and dates of sessions for clients, and DELETE on completed ones."""
+    found, table = db.sessions, db.sessions.table
+    facts = [found[name] for name in (*counters_of(db), *_FACTS) if found.has(name)]
+    open_ones = [name for name in facts if db.clients_can("update", table, name) and not refuses(db, table, name)]
+    if open_ones:
+        yield Flaw(
+            table.full_name,
+            f"a person changes {', '.join(open_ones)}",
+            f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant update on the columns that are theirs",
         )
-    ):
-        found.append("history")
-    return f"a learner changes a session's {', '.join(found)}" if found else None
+    if not found.has("is_completed") or not db.clients_can("delete", table):
+        return
+    done = found["is_completed"]
+
+    def keeps(condition: Group) -> bool:
+        words = words_of(condition)
+        return done.lower() in words and ("not" in words[:1] or words[-2:] in (["=", "false"], ["is", "false"]) or words[-3:] == ["is", "not", "true"]
+                                          or words[:2] == ["false", "="] or words[-2:] == ["<>", "true"])  # fmt: skip
+
+    if not table.has_rls:
+        yield Flaw(table.full_name, "a person deletes completed sessions")
+        return
+    kept = [policy for policy in db.catalog.policies_of(table, permissive=False) if policy.holds_for("authenticated", "delete")]
+    guarded = any("raise" in source and done.lower() in source for source in db.catalog.trigger_sources(table.oid, "DELETE"))
+    if guarded or any(always(policy.using, keeps) for policy in kept):
+        return
+    for role in CLIENTS:
+        if db.can(role, "delete", table):
+            for policy in db.binding(table, role, "delete"):
+                if not always(policy.using, keeps):
+                    yield policy_flaw(policy, "a person deletes completed sessions")
 
 
-@rule(51)
-def policies_ask_once(db: Subject) -> str | None:
-    """Policies that call auth.uid() outside a sub-select."""
-    asking = [policy.name for policy in db.catalog.policies if asks_per_row(f"{policy.using} {policy.check}")]
-    return f"policies that ask once a row: {len(asking)}" if asking else None
+@rule(51, title="Policies that ask who is calling for every row", why="A query that reads a thousand rows asks a thousand times whose they are.")
+def policies_ask_once(db: Subject) -> Iterator[Flaw]:
+    """Policies that call auth.uid(), its like, or a function of one's own that does, outside a sub-select."""
+    for policy in db.catalog.policies:
+        calls = sorted({*db.reader.asks_per_row(policy.using), *db.reader.asks_per_row(policy.check)})
+        if calls:
+            clauses = [
+                f"{keyword} ({_wrapped(rule, calls)})"
+                for keyword, rule in (("using", policy.using), ("with check", policy.check))
+                if rule is not None
+            ]
+            yield policy_flaw(
+                policy, f"it calls {', '.join(f'{call}()' for call in calls)} for every row",
+                f"alter policy {policy.full_name} {' '.join(clauses)};",
+            )  # fmt: skip
 
 
-@rule(52)
-def redundant_indexes(db: Subject) -> str | None:
+def _wrapped(rule: str, calls: list[str]) -> str:
+    text = rule.strip()
+    while text.startswith("(") and text.endswith(")") and _is_one(text):
+        text = text[1:-1]
+    for call in calls:
+        text = re.sub(rf"(?<!SELECT )(?<![\w.]){re.escape(call)}\(([^()]*)\)", rf"(select {call}(\1))", text)
+    return text
+
+
+def _is_one(text: str) -> bool:
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+@rule(
+    52,
+    title="Keys without an index, and indexes twice",
+    why="Deleting a row reads all that may point to it, and every write keeps an index that no query needs.",
+)
+def redundant_indexes(db: Subject) -> Iterator[Flaw]:
     """Foreign keys that no index serves, and indexes that another one begins with."""
-    indexes = db.catalog.indexes
-    missing = [
-        key.name for key in db.catalog.constraints
-        if key.type == "f" and not any(
-            index.table == key.table and index.method in ("btree", "hash") and index.columns[0] in key.columns
-            and index.covers(key.columns)
-            for index in indexes
+    for key in db.catalog.constraints:
+        if key.type != "f":
+            continue
+        table = db.catalog.by_oid.get(key.table)
+        served = any(
+            index.method in ("btree", "hash") and index.columns[0] in key.columns and index.covers(key.columns)
+            for index in db.catalog.indexes_of(key.table)
         )
-    ]  # fmt: skip
-    double = [
-        short.name for short in indexes
-        if not short.unique and not short.predicate and any(
-            long.table == short.table and long.method == short.method and not long.predicate
-            and "" not in short.columns and long.columns[: len(short.columns)] == short.columns
-            # Of two that are the same, one is double.
-            and (len(long.columns) > len(short.columns) or long.unique or long.name < short.name)
-            for long in indexes
-        )
-    ]  # fmt: skip
-    found = [
-        f"{what}: {', '.join(names)}" for what, names in (("keys without index", missing), ("double indexes", double)) if names
-    ]
-    return "; ".join(found) or None
+        if not served and table is not None:
+            columns = ", ".join(table.columns[name].quoted for name in key.columns)
+            yield Flaw(table.full_name, f"no index serves the foreign key {key.name}",
+                       f"create index concurrently on {table.full_name} ({columns});")  # fmt: skip
+    by_table: dict[int, list[Index]] = defaultdict(list)
+    for index in db.catalog.indexes:
+        by_table[index.table].append(index)
+    for indexes in by_table.values():
+        for short in indexes:
+            longer = next((long for long in indexes if _stands_for(long, short)), None)
+            if longer is not None:
+                yield Flaw(short.full_name, f"{longer.name} begins with it", f"drop index concurrently {short.full_name};")
 
 
-@rule(53)
-def least_privilege(db: Subject) -> str | None:
-    """TRUNCATE for clients, and what they are granted on a table that is made tomorrow."""
-    ours = [table for table in db.catalog.relations if table.schema in db.exposed() and table.kind in "rp"]
-    roles = [role for role in CLIENTS if role in db.catalog.roles]
-    if not roles:
+def _stands_for(long: Index, short: Index) -> bool:
+    """Tell whether whatever one index is good for, another one is too."""
+    if long.name == short.name or long.method != short.method or short.is_constraints or long.predicate != short.predicate:
+        return False
+    if short.predicate is not None and long.keys != short.keys:
+        return False
+    if short.includes and (not long.includes or long.keys != short.keys) or long.keys[: len(short.keys)] != short.keys:
+        return False
+    if short.unique:
+        # Two that say the same of the same columns.
+        return long.unique and long.keys == short.keys and not short.includes and (long.is_constraints or long.name < short.name)
+    if long.method != "btree" and long.keys != short.keys:
+        return False
+    if len(long.keys) > len(short.keys) or long.unique:
+        return True
+    # Of two that are the same, one is double.
+    return long.includes == short.includes and long.name < short.name
+
+
+@rule(
+    53,
+    title="More granted than anybody needs",
+    why="TRUNCATE asks no policy, and what is granted by default is granted on the next table too.",
+)
+def least_privilege(db: Subject) -> Iterator[Flaw]:
+    """TRUNCATE, TRIGGER and REFERENCES for clients, and what they are granted on a table that is made tomorrow."""
+    if not db.catalog.clients:
         raise NotSeen("there is no role anon or authenticated")
-    for command in ("truncate", "trigger", "references"):
-        held = [table.name for table in ours if any(db.catalog.may(role, command, table) for role in roles)]
+    for table in db.exposed_tables:
+        held = [
+            command for command in ("truncate", "trigger", "references")
+            if any(db.catalog.may(role, command, table) for role in db.catalog.clients)
+        ]  # fmt: skip
         if held:
-            return f"clients hold {command.upper()} on {len(held)} tables, such as {held[0]}"
-    bare = [
-        table.name
-        for table in ours
-        if not table.has_rls
-        and any(db.catalog.may(role, command, table) for role in roles for command in ("select", "insert", "update", "delete"))
-    ]
-    if bare:
-        return f"no policy guards what clients may do with {bare[0]}"
-    return "a table made tomorrow is open to clients" if "tables" in db.catalog.open_defaults else None
+            yield Flaw(table.full_name, f"clients hold {', '.join(held).upper()}",
+                       f"revoke {', '.join(held)} on {table.full_name} from {', '.join(db.catalog.clients)};")  # fmt: skip
+    for schema in sorted(db.catalog.exposed):
+        for owner in sorted({one.owner for one in db.catalog.defaults if one.kind == "tables" and one.schema == schema}):
+            yield Flaw(
+                f"tables that {owner} makes tomorrow in {schema}",
+                "they are open to clients",
+                f"alter default privileges for role {owner} in schema {schema} revoke all on tables from anon, authenticated;",
+            )
 
 
-@rule(54)
-def keys_in_order(db: Subject) -> str | None:
+@rule(54, "messages")
+def keys_in_order(db: Subject) -> Iterator[Flaw]:
     """Random keys where rows come in by the million and stay: messages, and logs where there are any."""
-    growing = [found for name in ("messages", "logs") if (found := db.tables.get(name)) and found.has("id")]
-    random = [
-        found.table.name
-        for found in growing
-        if re.fullmatch(r"([\w\"]+\.)?(gen_random_uuid|uuid_generate_v4)\(\)", found.table.columns[found["id"]].default or "")
-    ]
-    return f"random keys in {' and '.join(random)}" if random else None
+    for name in ("messages", "logs"):
+        found = db.tables.get(name)
+        if found is None or not found.has("id"):
+            continue
+        if re.fullmatch(r"\(?([\w\"]+\.)?(gen_random_uuid|uuid_generate_v4)\(\)\)?(::text)?", found.column("id").default or ""):
+            yield Flaw(f"{found.table.full_name}.{found('id')}", "its keys are random")
+
+

@@ -1,110 +1,184 @@
 """Rules of the review's chapter Data integrity: notebook 02_data_integrity."""
 
 import re
+from collections.abc import Iterator
 
-from .subject import OnlyBehaviour, Subject, role_values, rule
+from ..catalog import NotSeen, Nowhere
+from ..report import Flaw
+from ..subject import OnlyBehaviour, Subject, listed_values, lookup_key, rule
+
+COUNTERS = ("message_count_main", "message_count_helper", "message_count")
 
 
-@rule(8)
-def session_times(db: Subject) -> str | None:
+def counters_of(db: Subject) -> list[str]:
+    """Return the expected names of the counters of messages that sessions have."""
+    return [name for name in COUNTERS if db.sessions.has(name)]
+
+
+@rule(8, "sessions")
+def session_times(db: Subject) -> Iterator[Flaw]:
     """CHECKs for the order of start and end, and for each counter."""
-    wanted = [("started_at", "completed_at"), ("message_count_main",), ("message_count_helper",)]
-    actual = [tuple(db.sessions[column] for column in columns) for columns in wanted]
-    missing = [" and ".join(columns) for columns in actual if not db.catalog.checks(db.sessions.table, *columns)]
-    return f"no constraint on {', '.join(missing)}" if missing else None
+    found, table = db.sessions, db.sessions.table
+    start = next((name for name in ("started_at", "created_at") if found.has(name)), None)
+    spans = [(start, "completed_at")] if start and found.has("completed_at") else []
+    singles = [(name,) for name in counters_of(db)]
+    if not spans and not singles:
+        raise Nowhere(f"{table.full_name} has no start and end, and no counter")
+    for columns in spans:
+        if not db.catalog.checks(table, *(found[name] for name in columns)):
+            first, last = (found(name) for name in columns)
+            yield Flaw(table.full_name, f"an end before the start is taken: no constraint on {found[columns[0]]} and {found[columns[1]]}",
+                       f"alter table {table.full_name} add check ({last} >= {first}) not valid;")  # fmt: skip
+    for (name,) in singles:
+        if not db.catalog.checks(table, found[name]):
+            yield Flaw(table.full_name, f"{found[name]} may be negative", f"alter table {table.full_name} add check ({found(name)} >= 0) not valid;")
 
 
-def _completion_counters(db: Subject, counter: str) -> list[str]:
-    events = ("INSERT", "UPDATE", "DELETE")
+def _completion_counters(db: Subject, counter: str, *events: str) -> list[str]:
     sources = [source for event in events for source in db.catalog.trigger_sources(db.sessions.table.oid, event)]
-    return [source for source in sources if re.search(rf"\b{counter.lower()}\s*=", source)]
+    return [source for source in sources if re.search(rf"\b{re.escape(counter.lower())}\s*=", source)]
 
 
-@rule(9)
-def completed_scenario_count(db: Subject) -> str | None:
-    """A trigger on sessions that counts a completion."""
-    counter = db.profiles["completed_scenario_count"]
-    if not _completion_counters(db, counter):
-        return f"no trigger keeps {counter}"
+@rule(9, "sessions", "profiles")
+def completed_scenario_count(db: Subject) -> Iterator[Flaw]:
+    """Triggers on sessions that count a completion, by update and by insert."""
+    counter, profiles = db.profiles["completed_scenario_count"], db.profiles.table.full_name
+    if not _completion_counters(db, counter, "INSERT", "UPDATE", "DELETE"):
+        yield Flaw(profiles, f"no trigger keeps {counter}")
+        return
+    for event, what in (("UPDATE", "a session that is completed"), ("INSERT", "a session that is inserted as completed")):
+        if db.sessions.has("is_completed") and not _completion_counters(db, counter, event):
+            yield Flaw(profiles, f"{counter} does not count {what}")
     raise OnlyBehaviour(f"a trigger keeps {counter}")
 
 
-@rule(10)
-def weekly_completion_count(db: Subject) -> str | None:
+@rule(10, "sessions", "profiles")
+def weekly_completion_count(db: Subject) -> Iterator[Flaw]:
     """A trigger on sessions that counts the week's completions, and looks whether the week is over."""
-    counter = db.profiles["current_week_completion_count"]
-    counters = _completion_counters(db, counter)
+    counter, profiles = db.profiles["current_week_completion_count"], db.profiles.table.full_name
+    counters = _completion_counters(db, counter, "INSERT", "UPDATE", "DELETE")
     if not counters:
-        return f"no trigger keeps {counter}"
+        yield Flaw(profiles, f"no trigger keeps {counter}")
+        return
     if any(re.search(r"\bcount\s*\(", source) for source in counters):
-        return "the week is counted from the rows, so deleting a session frees a place"
-    if not any(re.search(rf"\b{db.profiles.word('week_reset_date')}\s*=", source) for source in counters):
-        return "the counting does not see that a week is over"
+        yield Flaw(profiles, f"{counter} is counted from the rows, so deleting a session frees a place")
+        return
+    if db.profiles.has("week_reset_date") and not any(
+        re.search(rf"\b{re.escape(db.profiles.word('week_reset_date'))}\s*=", source) for source in counters
+    ):
+        yield Flaw(profiles, f"what counts {counter} does not see that a week is over")
+        return
     raise OnlyBehaviour(f"a trigger keeps {counter}")
 
 
-@rule(11)
-def message_count(db: Subject) -> str | None:
-    """A counter that raises an error at a kind of chat that it does not know."""
+@rule(11, "sessions", "messages")
+def message_count(db: Subject) -> Iterator[Flaw]:
+    """A counter that counts every message, or raises an error at one that it does not know."""
+    names = counters_of(db)
+    if not names:
+        raise Nowhere(f"{db.sessions.table.full_name} keeps no count of messages")
+    table = db.messages.table
+    words = "|".join(re.escape(db.sessions.word(name)) for name in names)
     counters = [
-        source for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
-        if db.sessions.word("message_count_main") in source
-    ]  # fmt: skip
+        (trigger, db.catalog.reach(trigger.function))
+        for trigger in db.catalog.triggers_of(table.oid, "INSERT")
+        if re.search(rf"\b({words})\b", db.catalog.reach(trigger.function))
+    ]
     if not counters:
-        return "no trigger counts messages"
-    return (
-        None if any("raise exception" in source for source in counters) else "the counter passes over an unknown chat in silence"
-    )
+        yield Flaw(db.sessions.table.full_name, f"no trigger keeps {', '.join(db.sessions[name] for name in names)}")
+        return
+    for trigger, source in counters:
+        condition = trigger.condition if trigger.side is None else ""
+        branches = re.search(r"\b(if|elsif|case|when|filter|where)\b[^;]*\bnew\w*\.", source) or re.search(r"\bnew\.", condition)
+        by_kind = len(names) > 1 or branches
+        if by_kind and not re.search(r"raise\s+exception|\belse\s+(update|perform|new\.|raise)", source):
+            yield Flaw(table.full_name, f"{trigger.name} passes over some messages in silence")
 
 
-@rule(12)
-def session_duration(db: Subject) -> str | None:
+@rule(12, "sessions")
+def session_duration(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the duration."""
-    column = db.sessions["duration_seconds"]
-    return None if db.catalog.checks(db.sessions.table, column) else f"no constraint on {column}"
+    column = db.sessions.column("duration_seconds")
+    if not db.catalog.checks(db.sessions.table, column.name) and not column.generated:
+        yield Flaw(
+            db.sessions.table.full_name,
+            f"{column.name} may be negative",
+            f"alter table {db.sessions.table.full_name} add check ({column.quoted} >= 0) not valid;",
+        )
 
 
-@rule(13)
-def enums(db: Subject) -> str | None:
+@rule(13, "messages")
+def enums(db: Subject) -> Iterator[Flaw]:
     """Types of the columns that hold a closed list of values."""
-    columns = [db.messages.table.columns[db.messages[name]] for name in ("role", "chat_type")]
-    free = [column.name for column in columns if re.match(r"text|character|citext", column.type)]
-    return f"text: {', '.join(free)}" if free else None
+    free = []
+    for name in ("role", "chat_type"):
+        if not db.messages.has(name):
+            continue
+        column = db.messages.column(name)
+        if column.is_text and column.base is None and not lookup_key(db, db.messages, name):
+            free.append(column.name)
+    if not db.messages.has("role") and not db.messages.has("chat_type"):
+        raise Nowhere("messages have no role and no kind of chat")
+    for column in free:
+        yield Flaw(f"{db.messages.table.full_name}.{column}", "it is free text")
 
 
-@rule(14)
-def role_and_chat(db: Subject) -> str | None:
+@rule(14, "messages")
+def role_and_chat(db: Subject) -> Iterator[Flaw]:
     """A CHECK over role and chat together, where there are roles that belong to one chat."""
     pair = (db.messages["role"], db.messages["chat_type"])
-    if set(role_values(db)) == {"user", "assistant"}:
-        return None
-    return None if db.catalog.checks(db.messages.table, *pair) else f"no constraint over {' and '.join(pair)}"
+    if {"user", "assistant"} == set(listed_values(db, db.messages, "role")):
+        return
+    if not db.catalog.checks(db.messages.table, *pair):
+        yield Flaw(db.messages.table.full_name, f"no constraint over {' and '.join(pair)}")
 
 
-@rule(15)
-def content_size(db: Subject) -> str | None:
-    """A CHECK on the length of the content, or a type with a length."""
-    column = db.messages.table.columns[db.messages["content"]]
-    limits = [text for text in db.catalog.checks(db.messages.table, column.name) if re.search(r"length\(.*<", text)]
-    return None if limits or "(" in column.type else f"no constraint on the length of {column.name}"
+@rule(15, "messages")
+def content_size(db: Subject) -> Iterator[Flaw]:
+    """A CHECK on the length of the content, also its domain's, or a type with a length."""
+    column, table = db.messages.column("content"), db.messages.table
+    limits = [text for text in db.catalog.checks(table, column.name) if re.search(r"(length|octet_length|pg_column_size)\(.*<|BETWEEN|~ ", text)]
+    if not limits and "(" not in column.plain_type:
+        sized = f"char_length({column.quoted})" if column.is_text else f"pg_column_size({column.quoted})"
+        yield Flaw(
+            f"{table.full_name}.{column.quoted}", "it has no limit",
+            f"alter table {table.full_name} add check ({sized} <= 8000) not valid;",
+        )  # fmt: skip
+        return
+    bounds = [int(number) for text in limits for number in re.findall(r"<=?\s*\(?(\d+)", text)]
+    if bounds and min(bounds) > 10_000_000:
+        yield Flaw(f"{table.full_name}.{column.quoted}", f"its limit is {min(bounds)}")
+        return
+    if bounds and min(bounds) > 100_000:
+        raise OnlyBehaviour(f"the limit is {min(bounds)}")
 
 
-@rule(16)
-def emoji_size(db: Subject) -> str | None:
+@rule(16, "scenarios")
+def emoji_size(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the emoji's size, from below and from above, that has room for the long ones."""
-    limits = " ".join(db.catalog.checks(db.scenarios.table, db.scenarios["emoji"]))
+    column, table = db.scenarios.column("emoji"), db.scenarios.table
+    name = f"{table.full_name}.{column.quoted}"
+    limits = " ".join(db.catalog.checks(table, column.name))
     largest = [int(number) for number in re.findall(r"<=?\s*(\d+)", limits)]
-    if not largest:
-        return f"no constraint on the size of {db.scenarios['emoji']}"
-    if "octet_length" in limits and max(largest) < 35:
-        return f"an emoji of a couple with skin tones has 35 bytes, and {max(largest)} are allowed"
-    return None if re.search(r">|<>", limits) else "an empty emoji is allowed"
+    typed = re.search(r"\((\d+)\)", column.plain_type)
+    if not largest and not typed:
+        yield Flaw(name, "it takes a novel", f"alter table {table.full_name} add check (octet_length({column.quoted}) between 1 and 64) not valid;")
+        return
+    if "octet_length" in limits and largest and max(largest) < 35:
+        yield Flaw(name, f"an emoji of a couple with skin tones has 35 bytes, and {max(largest)} are allowed")
+    elif not re.search(r">|<>|~", limits):
+        yield Flaw(name, "an empty emoji is allowed", f"alter table {table.full_name} add check ({column.quoted} <> '') not valid;")
 
 
-@rule(17)
-def scenario_titles(db: Subject) -> str | None:
-    """A unique index over the title."""
-    title = db.scenarios["title"]
-    unique = db.catalog.unique_indexes(db.scenarios.table)
-    found = any(len(index.columns) == 1 and title in index.definition for index in unique)
-    return None if found else f"nothing makes {title} unique"
+@rule(17, "scenarios")
+def scenario_titles(db: Subject) -> Iterator[Flaw]:
+    """A unique index over the title, of all rows or of one owner's."""
+    title, table = db.scenarios["title"], db.scenarios.table
+    owner = db.owners.get(table.oid)
+    for index in db.catalog.unique_indexes(table):
+        others = {*index.columns} - {title, "", owner}
+        if title in index.words | {*index.columns} and not others and index.predicate is None:
+            return
+        if title.lower() in index.words and not others and index.predicate is not None:
+            raise NotSeen(f"{index.name} makes {title} unique where {index.predicate}")
+    yield Flaw(table.full_name, f"nothing makes {title} unique", f"create unique index concurrently on {table.full_name} ({db.scenarios('title')});")

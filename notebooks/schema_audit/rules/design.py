@@ -1,93 +1,149 @@
 """Rules of the review's chapter Design: notebook 06_design."""
 
 import re
+from collections.abc import Iterator
 
-from ..catalog import CLIENTS
-from .subject import OnlyBehaviour, Subject, role_values, rule
+from ..catalog import CLIENTS, Nowhere, Relation
+from ..report import Flaw
+from ..shape import called, plain
+from ..subject import OnlyBehaviour, Subject, listed_values, rule
 
 
-@rule(34)
-def scenario_codes(db: Subject) -> str | None:
-    """A scenario's id that nobody picks, and a code that is the same everywhere."""
+@rule(34, "scenarios")
+def scenario_codes(db: Subject) -> Iterator[Flaw]:
+    """A scenario's id that nobody picks, or a code that is the same everywhere."""
     table, key = db.scenarios.table, db.scenarios["id"]
-    if not table.columns[key].generated and not table.columns[key].default:
-        return "a new scenario needs an id that somebody picks"
-    unique = {index.columns for index in db.catalog.unique_indexes(table)}
+    column = table.columns[key]
+    unique = {index.columns for index in db.catalog.unique_indexes(table) if index.predicate is None}
     codes = [columns for columns in unique if len(columns) == 1 and columns[0] not in ("", key, db.scenarios["title"])]
-    return None if codes else "a scenario has no name that is the same everywhere"
+    if not column.generated and not column.default and not codes and not column.is_text:
+        yield Flaw(table.full_name, f"a new row needs {'an' if key[0] in 'aeiou' else 'a'} {key} that somebody picks, and no code is the same everywhere")
 
 
-@rule(35)
-def soft_delete(db: Subject) -> str | None:
-    """What a deleted account takes along."""
-    keys = db.catalog.foreign_keys(db.profiles.table)
-    if any(key.columns == (db.profiles["id"],) and key.on_delete == "c" for key in keys):
-        return "deleting an account deletes its profile and all its history"
-    return None if db.profiles.has("deleted_at") else "a profile cannot be marked as deleted"
+@rule(35, "sessions", "messages")
+def soft_delete(db: Subject) -> Iterator[Flaw]:
+    """What a deleted account takes along, and whether a profile can be marked as deleted."""
+    taken = _falls_with(db, db.catalog.accounts) if db.catalog.accounts else set()
+    if db.messages.table.oid in taken:
+        yield Flaw(db.messages.table.full_name, "deleting an account deletes all its history, by ON DELETE CASCADE")
+    elif "profiles" in db.tables and not db.profiles.has("deleted_at"):
+        yield Flaw(db.profiles.table.full_name, "a profile cannot be marked as deleted")
 
 
-@rule(36)
-def message_roles(db: Subject) -> str | None:
+def _falls_with(db: Subject, start: int) -> set[int]:
+    """Return the tables whose rows go when a row of one table is deleted."""
+    gone, waiting = set(), [start]
+    while waiting:
+        target = waiting.pop()
+        for key in db.catalog.constraints:
+            if key.type == "f" and key.target == target and key.on_delete == "c" and key.table not in gone:
+                gone.add(key.table)
+                waiting.append(key.table)
+    return gone
+
+
+_ASSISTANT = re.compile(r"assistant|^ai$|^bot$|^model$|^agent$|^llm$|^gpt$|^tutor$|_bot$|_ai$|chatbot", re.IGNORECASE)
+
+
+@rule(36, "messages")
+def message_roles(db: Subject) -> Iterator[Flaw]:
     """The roles that a message may have."""
-    return None if "assistant" in role_values(db) else "no role is called assistant"
+    values = listed_values(db, db.messages, "role") if not db.messages.column("role").plain_type == "boolean" else []
+    if not values:
+        raise Nowhere("the roles of messages are no closed list")
+    if not any(_ASSISTANT.search(value) for value in values):
+        yield Flaw(db.messages.table.full_name, f"no role is called assistant: {', '.join(dict.fromkeys(values))}")
 
 
-@rule(37)
-def immutable_messages(db: Subject) -> str | None:
+def refuses(db: Subject, table: Relation, column: str) -> list[str]:
+    """Return what the triggers do that refuse an update of a column, or put the old value back."""
+    found = []
+    for trigger in db.catalog.triggers_of(table.oid, "UPDATE"):
+        source = db.catalog.reach(trigger.function)
+        kept = re.search(rf"new\.{re.escape(column.lower())}\s*:?=\s*old\.{re.escape(column.lower())}\b", source)
+        if (not trigger.watches or column in trigger.watches) and ("raise" in source or kept):
+            found.append(source)
+    rules = [text for text in db.catalog.rewrite_rules(table) if "on update" in text and "instead nothing" in text]
+    return found + rules
+
+
+@rule(37, "messages")
+def immutable_messages(db: Subject) -> Iterator[Flaw]:
     """A trigger that keeps what a message says, also where something else of it may change."""
-    guards = [source for source in db.catalog.trigger_sources(db.messages.table.oid, "UPDATE", before=True) if "raise" in source]
+    table, content = db.messages.table, db.messages["content"]
+    if called(table.columns, r"^(is_)?edited(_at)?$"):
+        raise Nowhere("messages are meant to be edited here")
     writers = [role for role in ("service_role", *CLIENTS) if role in db.catalog.roles]
-    if not any(db.catalog.may(role, "update", db.messages.table) for role in writers):
-        return None
+    if not any(db.catalog.may(role, "update", table, content) for role in writers):
+        return
+    guards = refuses(db, table, content)
     if not guards:
-        return "no trigger refuses to rewrite a message"
-    if any("deleted_at" in source and db.messages.word("content") not in source for source in guards):
-        return "a message is rewritten while it is deleted"
-    raise OnlyBehaviour("a trigger watches over updates")
+        yield Flaw(table.full_name, f"no trigger refuses to rewrite {content}")
+    elif any("deleted_at" in source and not re.search(rf"\b{re.escape(content.lower())}\b", source) for source in guards):
+        yield Flaw(table.full_name, "a message is rewritten while it is deleted")
+    else:
+        raise OnlyBehaviour("a trigger watches over updates")
 
 
-ORDER = "sort|order|position|rank"
+ORDER = "sort|order|position|rank|^ordinal$|^sequence$|^seq$"
 """What a column is called that says which row comes first."""
 
 
-@rule(38)
-def scenario_order(db: Subject) -> str | None:
+@rule(38, "scenarios")
+def scenario_order(db: Subject) -> Iterator[Flaw]:
     """A place in the order, and a date of the last change."""
     table = db.scenarios.table
-    places = [name for name in table.columns if re.search(ORDER, name)]
+    if table.oid in db.owners:
+        raise Nowhere(f"the rows of {table.full_name} belong to persons, so there is no one order")
+    places = called(table.columns, ORDER)
     if not places:
-        return "scenarios has no order of its own"
-    dated = any("updated_at" in source for source in db.catalog.trigger_sources(table.oid, "UPDATE", before=True))
-    if "updated_at" not in table.columns or not dated:
-        return "a change of a scenario is not dated"
-    if any(index.columns[0] in places for index in db.catalog.unique_indexes(table)):
-        return None
-    raise OnlyBehaviour(f"there is a {places[0]}")
+        yield Flaw(table.full_name, "its rows have no order of their own")
+    dates = called(table.columns, r"^(updated|modified)(_at|_on)?$")
+    sources = db.catalog.trigger_sources(table.oid, "UPDATE", before=True)
+    if not dates or not any(dates[0].lower() in source for source in sources):
+        yield Flaw(table.full_name, "a change is not dated")
+    elif places and not any(index.columns[0] in places for index in db.catalog.unique_indexes(table)):
+        raise OnlyBehaviour(f"there is a {places[0]}")
 
 
-@rule(39)
-def timestamp_names(db: Subject) -> str | None:
-    """Names of the columns that hold a moment, and their comments."""
-    week = db.profiles["week_reset_date"]
-    found = [
-        f"{table.name}.{column.name}"
-        for table in db.catalog.relations
-        if table.kind in "rp" and table.schema in db.exposed()
+_UNTOLD = re.compile(
+    r"^(timestamp|ts|date|time|datetime|when|created|updated|modified|inserted|sent|started|ended|finished|completed|deleted|logged)$"
+    r"|^(creation|creat\w*|updat\w*|modif\w*|insert\w*|sent|start\w*|end|ended|complet\w*|finish\w*|delet\w*|log\w*)_(time|ts|timestamp|on|date)$"
+)
+
+
+@rule(39, "messages")
+def timestamp_names(db: Subject) -> Iterator[Flaw]:
+    """Names of the columns that hold a moment."""
+    moments = [
+        (table, column)
+        for table in db.catalog.tables
+        if table.schema in db.home
         for column in table.columns.values()
-        if column.type.startswith("timestamp") and column.name != week
-        and (not column.name.endswith("_at") or column.comment is None)
-    ]  # fmt: skip
-    return f"{len(found)} moments are misnamed or not explained, such as {found[0]}" if found else None
+        if column.is_moment
+    ]
+    is_habit = any(plain(column.name).endswith("_at") for _, column in moments)
+    for table, column in moments:
+        name = plain(column.name)
+        suffixed = "_" in name
+        if _UNTOLD.search(name) and (not suffixed or is_habit):
+            yield Flaw(
+                f"{table.full_name}.{column.quoted}",
+                f"{column.name} is named otherwise than the moments beside it" if suffixed else f"{column.name} does not say what happened then",
+            )
 
 
-@rule(40)
-def on_update(db: Subject) -> str | None:
-    """ON UPDATE of every foreign key."""
-    ours = {table.oid for table in db.catalog.relations if table.schema in db.exposed()}
-    keys = [key for key in db.catalog.constraints if key.type == "f" and key.table in ours]
-    undecided = [key for key in keys if key.on_update == "a"]
-    if undecided:
-        return f"{len(undecided)} foreign keys do not say what a changed key does"
-    of_messages = {table.oid for table in db.catalog.relations if db.messages.table.name.rstrip("s") in table.name}
-    carried = any(key.table in of_messages and key.on_update != "r" for key in keys)
-    return "a changed key would change messages" if carried else None
+@rule(40, "messages")
+def on_update(db: Subject) -> Iterator[Flaw]:
+    """ON UPDATE of the foreign keys of these tables, and of those that point to them."""
+    ours = {found.table.oid for found in db.tables.values()}
+    for key in db.catalog.constraints:
+        if key.type == "f" and (key.table in ours or key.target in ours) and key.on_update == "a":
+            table = db.catalog.by_oid.get(key.table)
+            if table is not None:
+                yield Flaw(table.full_name, f"{key.name} does not say what a changed key does")
+    messages = db.messages.table
+    if refuses(db, messages, db.messages["content"]):
+        for key in db.catalog.foreign_keys(messages):
+            if key.on_update not in "ar":
+                yield Flaw(messages.full_name, f"{key.name} lets a changed key change messages")
