@@ -75,7 +75,12 @@ def _connect(url: str) -> psycopg.Connection:
     plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url.strip())
     try:
         connection = psycopg.connect(
-            plain, connect_timeout=10, application_name="schema audit", autocommit=True, client_encoding="utf8", prepare_threshold=None
+            plain,
+            connect_timeout=10,
+            application_name="schema audit",
+            autocommit=True,
+            client_encoding="utf8",
+            prepare_threshold=None,
         )
     except (psycopg.Error, ValueError, UnicodeError) as error:
         reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
@@ -111,12 +116,12 @@ def look(connection: psycopg.Connection, tables: Mapping[str, str] | None = None
 
 def examine(rule: Rule, subject: Subject, book: str = "") -> Finding:
     """Return what a rule says of a database."""
-    flaws: list[Flaw] = []
+    # A dictionary keeps their order, and one that two roads lead to is one.
+    flaws: dict[Flaw, None] = {}
     verdict, reason = ABSENT, ""
     try:
         for flaw in rule.examine(subject):
-            if flaw not in flaws:
-                flaws.append(flaw)
+            flaws[flaw] = None
     except OnlyBehaviour as there:
         verdict, reason = UNCHECKED, f"{there}, and only trying shows whether it works"
     except NotSeen as why:
@@ -157,11 +162,16 @@ def _try_all(findings: list[Finding], connection: psycopg.Connection, subject: S
             pass
     except (psycopg.Error, NotSeen, Nowhere) as error:
         why = f"nothing could be tried: {_said(error)}"
-        return [replace(finding, trying=why) for finding in findings], f"Nothing could be tried as {subject.catalog.login}: {_said(error)}"
+        return [
+            replace(finding, trying=why) for finding in findings
+        ], f"Nothing could be tried as {subject.catalog.login}: {_said(error)}"
     tried = [_try(finding, connection, subject) for finding in findings]
     count = sum(finding.number in PROBES and not (finding.trying or "").startswith("could not") for finding in tried)
     changed = sum((finding.trying or "").startswith("changed") for finding in tried)
-    return tried, f"{count} rules were tried on rows of the audit's own, and all of it was rolled back; {changed} verdicts changed"
+    return (
+        tried,
+        f"{count} rules were tried on rows of the audit's own, and all of it was rolled back; {changed} verdicts changed",
+    )
 
 
 def _try(finding: Finding, connection: psycopg.Connection, subject: Subject) -> Finding:
@@ -205,4 +215,3 @@ def _said(error: Exception) -> str:
 def _described(found) -> str:
     renamed = ", ".join(f"{expected} is {actual}" for expected, actual in found.renamed().items())
     return f"{found.table.full_name}{f' ({renamed})' if renamed else ''}"
-

@@ -31,11 +31,84 @@ def quoted(name: str) -> str:
 
 
 _RESERVED = frozenset(
-    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create current_date"
-    " current_role current_time current_timestamp current_user default deferrable desc distinct do else end except false"
-    " fetch for foreign from grant group having in initially intersect into lateral leading limit localtime localtimestamp"
-    " not null offset on only or order placing primary references returning select session_user some symmetric table then"
-    " to trailing true union unique user using variadic when where window with".split()
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asymmetric",
+        "both",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "column",
+        "constraint",
+        "create",
+        "current_date",
+        "current_role",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "default",
+        "deferrable",
+        "desc",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "from",
+        "grant",
+        "group",
+        "having",
+        "in",
+        "initially",
+        "intersect",
+        "into",
+        "lateral",
+        "leading",
+        "limit",
+        "localtime",
+        "localtimestamp",
+        "not",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "placing",
+        "primary",
+        "references",
+        "returning",
+        "select",
+        "session_user",
+        "some",
+        "symmetric",
+        "table",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "user",
+        "using",
+        "variadic",
+        "when",
+        "where",
+        "window",
+        "with",
+    ]
 )
 
 
@@ -301,7 +374,7 @@ class Catalog:
         columns: dict[int, dict[str, Column]] = {}
         for relation, *facts in self._read("columns"):
             columns.setdefault(relation, {})[facts[0]] = Column(*facts)
-        return [Relation(*row, columns.get(row[0], {})) for row in self._read("tables")]
+        return [Relation(*(*row, columns.get(row[0], {}))) for row in self._read("tables")]
 
     @cached_property
     def relations(self) -> list[Relation]:
@@ -468,7 +541,7 @@ class Catalog:
         return next((key.columns for key in self.constraints_of(table, "p")), ())
 
     def checks(self, table: Relation, *columns: str) -> list[str]:
-        """Return the definitions of CHECK constraints that name all these columns: the table's, and those of a column's domain."""
+        """Return the CHECK constraints that name all these columns: the table's, and those of a column's domain."""
         found = [
             constraint.definition for constraint in self.constraints_of(table, "c") if set(columns) <= set(constraint.columns)
         ]

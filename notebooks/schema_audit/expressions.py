@@ -211,7 +211,11 @@ def _compares(group: Group, reader: Reader) -> bool:
         return True
     left = _without_calls(group, reader)
     words = [token for token in _flat(left) if token not in ("(", ")", "=", "<>", ",", ".", "::")]
-    kept = [word for word in words if word.lower() not in ("select", "as", "uid", "jwt", "email", "role", "is", "not", "null", "uuid", "text")]
+    kept = [
+        word
+        for word in words
+        if word.lower() not in ("select", "as", "uid", "jwt", "email", "role", "is", "not", "null", "uuid", "text")
+    ]
     # A function of one's own that says yes or no is the comparison itself.
     return bool(kept) or any(call.name in reader.own for call in reader.calls(group))
 

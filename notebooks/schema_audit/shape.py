@@ -1,9 +1,10 @@
 """Which of a database's tables hold conversations and what belongs to them: by what points where, then by names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from .catalog import Catalog, Column, Constraint, Nowhere, Relation, quoted
 from .errors import AuditError
@@ -23,7 +24,10 @@ COLUMNS = {
         "week_reset_date": ("the end of a week", "week_reset_date week_reset_at week_resets_at weekly_reset_at week_ends_at"),
         "created_at": ("the moment it was made", "created_at created inserted_at"),
         "updated_at": ("the moment of its last change", "updated_at updated modified_at"),
-        "deleted_at": ("a mark of deletion", "deleted_at is_deleted deleted removed_at deactivated_at disabled_at is_active status"),
+        "deleted_at": (
+            "a mark of deletion",
+            "deleted_at is_deleted deleted removed_at deactivated_at disabled_at is_active status",
+        ),
     },
     "scenarios": {
         "id": ("the key", "id"),
@@ -47,10 +51,12 @@ COLUMNS = {
         ),
         "started_at": ("the moment of its start", "started_at start_time started start_at began_at begun_at starts_at"),
         "last_activity_at": (
-            "the moment of its last activity", "last_activity_at last_active_at last_message_at last_activity last_seen_at",
+            "the moment of its last activity",
+            "last_activity_at last_active_at last_message_at last_activity last_seen_at",
         ),
         "completed_at": (
-            "the moment of its end", "completed_at finished_at ended_at end_time closed_at done_at ends_at end_at completed_on",
+            "the moment of its end",
+            "completed_at finished_at ended_at end_time closed_at done_at ends_at end_at completed_on",
         ),
         "message_count_main": ("a count of messages", "message_count_main main_message_count"),
         "message_count_helper": ("a count of helper messages", "message_count_helper helper_message_count"),
@@ -59,7 +65,8 @@ COLUMNS = {
             "message_count messages_count total_messages num_messages number_of_messages turn_count total_turns msg_count",
         ),
         "duration_seconds": (
-            "a duration", "duration_seconds duration duration_s duration_sec duration_secs duration_ms duration_minutes",
+            "a duration",
+            "duration_seconds duration duration_s duration_sec duration_secs duration_ms duration_minutes",
         ),
         "score": ("a score", "score rating points grade xp"),
         "created_at": ("the moment it was made", "created_at created inserted_at"),
@@ -75,7 +82,7 @@ COLUMNS = {
         "chat_type": ("a kind of chat", "chat_type channel chat_kind"),
         "content": (
             "a text",
-            "content text body message message_text msg utterance line message_content content_text parts payload transcript data",
+            "content text body message message_text msg utterance line message_content content_text parts payload transcript",
         ),
         "user_id": ("an owner", ""),
         "sent_at": ("when it was said", "sent_at said_at spoken_at sent posted_at"),
@@ -103,10 +110,38 @@ _WORDS = {
     "scenarios": "scenario character persona lesson topic course exercise template situation roleplay assistant bot prompt",
     "logs": "log audit event",
 }
-_OWNERS = (
-    "user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id created_by uid user owner"
-).split()
-_BESIDES = set("archive archived backup old chunk attachment reaction feedback read receipt summary embedding translation".split())
+_OWNERS = [
+    "user_id",
+    "userid",
+    "owner_id",
+    "ownerid",
+    "profile_id",
+    "learner_id",
+    "student_id",
+    "account_id",
+    "member_id",
+    "created_by",
+    "uid",
+    "user",
+    "owner",
+]
+_BESIDES = set(
+    [
+        "archive",
+        "archived",
+        "backup",
+        "old",
+        "chunk",
+        "attachment",
+        "reaction",
+        "feedback",
+        "read",
+        "receipt",
+        "summary",
+        "embedding",
+        "translation",
+    ]
+)
 _CLOSE = 0.87
 
 
@@ -213,9 +248,7 @@ class _Search:
         found = {self.catalog.accounts} if self.catalog.accounts else set()
         for table in self.tables:
             key = self.catalog.primary_key(table)
-            of_account = any(
-                fk.columns == key and fk.target == self.catalog.accounts for fk in self.catalog.foreign_keys(table)
-            )
+            of_account = any(fk.columns == key and fk.target == self.catalog.accounts for fk in self.catalog.foreign_keys(table))
             if of_account or (_words(table.name) & _set("profiles") and len(_words(table.name) - {"app"}) <= 2 and key):
                 found.add(table.oid)
         return found | ({self.named["profiles"].oid} if "profiles" in self.named else set())
@@ -233,9 +266,9 @@ class _Search:
             if (column,) != primary:
                 return column
         for name in _OWNERS:
-            for column in table.columns.values():
-                if plain(column.name) == name and (column.plain_type == "uuid" or column.is_text or "int" in column.plain_type):
-                    return column.name
+            for facts in table.columns.values():
+                if plain(facts.name) == name and (facts.plain_type == "uuid" or facts.is_text or "int" in facts.plain_type):
+                    return facts.name
         return None
 
     def choose(self) -> dict[str, Relation]:
@@ -249,45 +282,44 @@ class _Search:
         return chosen
 
     def _pair(self, chosen: dict[str, Relation]) -> tuple[Relation, Relation] | None:
+        """Return the likeliest tables of messages and sessions."""
         best: tuple[float, str, Relation, Relation] | None = None
         for messages in [chosen["messages"]] if "messages" in chosen else self.tables:
-            text = self._text(messages)
-            if text is None and "messages" not in chosen:
-                continue
+            text = _match(messages, "messages", "content", lambda column: column.is_text or column.plain_type.startswith("json"))
             speaker = _match(messages, "messages", "role", self._speaks)
-            moment = any(column.is_moment for column in messages.columns.values())
             said = bool(_words(messages.name) & _set("messages"))
-            if not (said or speaker or "messages" in chosen):
+            if "messages" not in chosen and (text is None or not (said or speaker)):
                 continue
-            candidates: dict[int, float] = {}
-            for fk in self.catalog.foreign_keys(messages):
-                if fk.target != messages.oid and fk.target not in self.people:
-                    candidates[fk.target] = 3.0
-            for table in self.tables:
-                if table.oid not in candidates and table.oid != messages.oid and self._points_by_name(messages, table):
-                    candidates[table.oid] = 1.5
-            if "sessions" in chosen:
-                candidates = {chosen["sessions"].oid: 3.0}
-            for oid, points in candidates.items():
-                sessions = self.catalog.by_oid.get(oid)
-                if sessions is None or sessions.kind not in "rp":
-                    continue
+            points = self._pointed_to(messages) if "sessions" not in chosen else {chosen["sessions"].oid: 3.0}
+            for oid, evidence in points.items():
+                sessions = self.catalog.by_oid[oid]
                 talks = bool(_words(sessions.name) & _set("sessions"))
                 owned = self.owner(sessions) is not None
-                score = points + 2 * said + 1.5 * (speaker is not None) + 0.5 * moment + 2 * talks + 1.5 * owned
-                score -= 2.5 * bool(_words(messages.name) & _BESIDES) + 2.5 * bool(_words(sessions.name) & (_BESIDES | _set("messages")) and not talks)
-                # Comments on posts have all but the words and somebody who speaks.
-                is_talk = (said and talks) or speaker is not None or (said and owned)
-                enough = score >= 6 and is_talk
-                if enough and (best is None or (score, messages.full_name) > (best[0], best[1])):
-                    best = (score, messages.full_name, messages, sessions)
-                elif not enough:
+                moment = any(column.is_moment for column in messages.columns.values())
+                score = evidence + 2 * said + 2 * talks + 1.5 * (speaker is not None) + 1.5 * owned + 0.5 * moment
+                score -= 2.5 * bool(_words(messages.name) & _BESIDES)
+                score -= 2.5 * (not talks and bool(_words(sessions.name) & (_BESIDES | _set("messages"))))
+                # Comments on posts have all but the words, and nobody who speaks.
+                is_talk = (said and (talks or owned)) or speaker is not None
+                if score < 6 or not is_talk:
                     self._remember(messages, sessions, speaker, said, talks)
-            if not candidates:
-                self.considered.append(f"{messages.full_name} (points to no table of sessions)")
-        if best is None and {"sessions", "messages"} & set(chosen) == {"sessions", "messages"}:
-            return chosen["messages"], chosen["sessions"]
-        return (best[2], best[3]) if best else None
+                elif best is None or (score, messages.full_name) > best[:2]:
+                    best = (score, messages.full_name, messages, sessions)
+            if not points:
+                self.considered.append(f"{messages.full_name} (it points to no table of sessions)")
+        return best[2:] if best else None
+
+    def _pointed_to(self, messages: Relation) -> dict[int, float]:
+        """The tables that one may belong to, and how much speaks for it: a foreign key, or else a column that is called so."""
+        found = {
+            key.target: 3.0
+            for key in self.catalog.foreign_keys(messages)
+            if key.target not in self.people | {messages.oid} and key.target in self.catalog.by_oid
+        }
+        for table in self.tables:
+            if table.oid not in found and table.oid != messages.oid and self._points_by_name(messages, table):
+                found[table.oid] = 1.5
+        return found
 
     def _remember(self, messages: Relation, sessions: Relation, speaker: str | None, said: bool, talks: bool) -> None:
         lacks = [
@@ -301,9 +333,6 @@ class _Search:
             if not is_there
         ]
         self.considered.append(f"{messages.full_name} beside {sessions.full_name} ({', '.join(lacks)})")
-
-    def _text(self, table: Relation) -> str | None:
-        return _match(table, "messages", "content", lambda column: column.is_text or column.plain_type.startswith("json"))
 
     def _speaks(self, column: Column) -> bool:
         """Whether a column can say who speaks: a word, a list of words or a flag, and no key of a person."""
@@ -321,47 +350,43 @@ class _Search:
 
     def _beside(self, chosen: dict[str, Relation]) -> None:
         """Add the tables that belong to sessions."""
-        sessions, taken = chosen["sessions"], {table.oid for table in chosen.values()}
+        for role, find in (("profiles", self._profiles), ("scenarios", self._scenarios), ("logs", self._logs)):
+            if role not in chosen:
+                taken = {table.oid for table in chosen.values()}
+                table = next((table for table in find(chosen["sessions"]) if table.oid not in taken), None)
+                if table is not None:
+                    chosen[role] = table
+
+    def _profiles(self, sessions: Relation) -> Iterator[Relation]:
+        """The table that a session's owner points to, else one that extends the accounts, else one that is called so."""
         owner = self.owner(sessions)
-        keys = self.catalog.foreign_keys(sessions)
-        if "profiles" not in chosen:
-            targets = [fk.target for fk in keys if fk.columns == (owner,)]
-            mine = [self.catalog.by_oid[oid] for oid in targets if oid in self.catalog.by_oid]
-            extending = [
-                table
-                for table in self.tables
-                if table.oid in self.people and any(fk.target == self.catalog.accounts for fk in self.catalog.foreign_keys(table))
-            ]
-            called = [table for table in self.tables if table.oid in self.people]
-            for table in (*mine, *extending, *called):
-                if table.oid not in taken and table.kind in "rp":
-                    chosen["profiles"] = table
-                    taken.add(table.oid)
-                    break
-        if "scenarios" not in chosen:
-            pointed = [self.catalog.by_oid.get(fk.target) for fk in keys if fk.columns != (owner,) and len(fk.columns) == 1]
-            for table in (*pointed, *self.tables):
-                if table is None or table.oid in taken | self.people or table.kind not in "rp":
-                    continue
-                called = _words(table.name) & _set("scenarios") and not _words(table.name) & (_BESIDES | _set("messages"))
-                titled = _match(table, "scenarios", "title", lambda column: column.is_text)
-                if titled and called and (table in pointed or "scenario" in _words(table.name)):
-                    chosen["scenarios"] = table
-                    taken.add(table.oid)
-                    break
-        if "logs" not in chosen:
-            best: tuple[int, Relation] | None = None
-            for table in self.tables:
-                if table.oid in taken or not _words(table.name) & _set("logs") or _words(table.name) & _BESIDES:
-                    continue
-                has = [
-                    name for name in ("level", "event_type", "metadata", "created_at")
-                    if _match(table, "logs", name, _kind("logs", name))
-                ]  # fmt: skip
-                if "created_at" in has and len(has) >= 2 and (best is None or len(has) > best[0]):
-                    best = (len(has), table)
-            if best:
-                chosen["logs"] = best[1]
+        people = [table for table in self.tables if table.oid in self.people]
+        yield from (table for table in people for key in self.catalog.foreign_keys(sessions)
+                    if key.columns == (owner,) and key.target == table.oid)  # fmt: skip
+        yield from (table for table in people for key in self.catalog.foreign_keys(table)
+                    if key.target == self.catalog.accounts)  # fmt: skip
+        yield from people
+
+    def _scenarios(self, sessions: Relation) -> Iterator[Relation]:
+        """What sessions are about: a table with titles that they point to and that is called so."""
+        pointed = {key.target for key in self.catalog.foreign_keys(sessions) if len(key.columns) == 1} - self.people
+        for table in self.tables:
+            words = _words(table.name)
+            is_called = words & _set("scenarios") and not words & (_BESIDES | _set("messages"))
+            titled = _match(table, "scenarios", "title", lambda column: column.is_text)
+            if titled and is_called and (table.oid in pointed or "scenario" in words) and table.oid not in self.people:
+                yield table
+
+    def _logs(self, sessions: Relation) -> Iterator[Relation]:
+        """Tables that are called so, with a moment and something that happened, those with most of it first."""
+        found = []
+        for table in self.tables:
+            if _words(table.name) & _set("logs") and not _words(table.name) & _BESIDES:
+                wanted = ("level", "event_type", "metadata", "created_at")
+                has = [name for name in wanted if _match(table, "logs", name, _kind("logs", name))]
+                if "created_at" in has and len(has) >= 2:
+                    found.append((-len(has), table.full_name, table))
+        yield from (table for _, _, table in sorted(found, key=lambda entry: entry[:2]))
 
     def needs(self, chosen: dict[str, Relation]) -> list[str]:
         said = []
@@ -369,7 +394,7 @@ class _Search:
             seen = "; considered: " + "; ".join(dict.fromkeys(self.considered[:5])) if self.considered else ""
             return [
                 "a table of messages (a text, who speaks or the name, the moment) that points to a table of sessions (their"
-                f" owner){seen}. Name them where they are there: TABLES=\"sessions=… messages=…\""
+                f' owner){seen}. Name them where they are there: TABLES="sessions=… messages=…"'
             ]
         for role, what in (
             ("profiles", "a table of profiles (one row a person, that sessions point to)"),
@@ -377,7 +402,7 @@ class _Search:
             ("logs", "a table of logs (a moment, and a level, a kind or metadata)"),
         ):
             if role not in chosen:
-                said.append(f"{what}. Name it where it is there: TABLES=\"{role}=…\"")
+                said.append(f'{what}. Name it where it is there: TABLES="{role}=…"')
         return said
 
     def columns(self, role: str, table: Relation, chosen: dict[str, Relation]) -> dict[str, str]:
@@ -386,8 +411,8 @@ class _Search:
             found["user_id"] = owner
         for column, target in (("scenario_id", "scenarios"), ("session_id", "sessions")):
             if column in COLUMNS[role] and target in chosen:
-                if actual := self._pointer(table, chosen[target], found.get("user_id")):
-                    found[column] = actual
+                actual = self._pointer(table, chosen[target], found.get("user_id"))
+                found |= {column: actual} if actual else {}
         key = self.catalog.primary_key(table)
         if len(key) == 1 and key[0] not in found.values():
             found["id"] = key[0]
@@ -405,20 +430,24 @@ class _Search:
         return found
 
     def _pointer(self, table: Relation, target: Relation, owner: str | None) -> str | None:
-        keys: list[Constraint] = [fk for fk in self.catalog.foreign_keys(table) if fk.target == target.oid and table.oid != target.oid]
+        keys: list[Constraint] = [
+            fk for fk in self.catalog.foreign_keys(table) if fk.target == target.oid and table.oid != target.oid
+        ]
         for fk in sorted(keys, key=lambda fk: len(fk.columns)):
             for column in fk.columns:
                 if column != owner:
                     return column
         names = {plain(target.name), _singular(plain(target.name)), _singular(plain(target.name).rpartition("_")[2])}
-        names |= {"session", "chat", "conversation", "thread"} if target.name and _words(target.name) & _set("sessions") else set()
+        names |= (
+            {"session", "chat", "conversation", "thread"} if target.name and _words(target.name) & _set("sessions") else set()
+        )
         for column in table.columns:
             if plain(column).endswith("id") and re.sub(r"_?id$", "", plain(column)) in names:
                 return column
         return None
 
 
-def _kind(role: str, column: str):
+def _kind(role: str, column: str) -> Callable[[Column], bool]:
     """Return what a column has to be like, by its expected name."""
     if column == "deleted_at" and role == "profiles":
         return lambda found: found.is_moment or (found.plain_type == "boolean" and "delete" in found.name.lower())
@@ -440,7 +469,9 @@ def _kind(role: str, column: str):
     return lambda found: found.plain_type != "uuid" and not found.is_moment and not found.plain_type.startswith("json")
 
 
-def _match(table: Relation, role: str, column: str, fits, free: dict[str, Column] | None = None) -> str | None:
+def _match(
+    table: Relation, role: str, column: str, fits: Callable[[Column], bool], free: dict[str, Column] | None = None
+) -> str | None:
     """Return the column that is called like an expected one, the likeliest name first, or None."""
     candidates = {name: facts for name, facts in (table.columns if free is None else free).items() if fits(facts)}
     known = COLUMNS[role][column][1].split()
@@ -468,6 +499,7 @@ def _set(role: str) -> set[str]:
     return set(_WORDS[role].split())
 
 
+@lru_cache(maxsize=100_000)
 def plain(name: str) -> str:
     """Return a name in lower case, its words joined by underscores."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower().strip("_")

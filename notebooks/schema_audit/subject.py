@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger
+from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted
 from .expressions import Group, Reader, parsed, subselects, words_of
 from .issues import all_issues
 from .report import Flaw
@@ -84,11 +84,7 @@ class Subject:
 
     def reach_of(self, table: Relation) -> list[str]:
         """Return what clients hold on a table's rows: select, insert, update, delete, in whole or on a column."""
-        return [
-            command
-            for command in COMMANDS
-            if any(self.catalog.may(role, command, table) for role in self.catalog.clients)
-        ]
+        return [command for command in COMMANDS if any(self.catalog.may(role, command, table) for role in self.catalog.clients)]
 
     def binding(self, table: Relation, role: str, command: str) -> list[Policy]:
         """Return the policies that open rows of a table to a role's command; none where a restrictive one closes all."""
@@ -207,7 +203,21 @@ class Subject:
 
 
 _OWNER_NAMES = set(
-    "user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner created_by".split()
+    [
+        "user_id",
+        "userid",
+        "owner_id",
+        "ownerid",
+        "profile_id",
+        "learner_id",
+        "student_id",
+        "account_id",
+        "member_id",
+        "uid",
+        "user",
+        "owner",
+        "created_by",
+    ]
 )
 
 
@@ -286,6 +296,17 @@ def policy_flaw(policy: Policy, says: str, fix: str = "") -> Flaw:
     return Flaw(f"policy {name} on {table}", says, fix)
 
 
+def indexed(table: Relation, *columns: str) -> str:
+    """Return the statement that makes an index over columns."""
+    return f"create index concurrently on {table.full_name} ({', '.join(map(quoted, columns))});"
+
+
+def revoked(db: Subject, table: Relation, command: str) -> str:
+    """Return the statement that takes a privilege from clients, and what to do then."""
+    clients = ", ".join(db.catalog.clients)
+    return f"revoke {command} on {table.full_name} from {clients};  -- then grant {command} on the columns that are theirs"
+
+
 def told_by_flag(group: Group) -> bool:
     """Tell whether a condition asks the row whether it is meant to be seen; then others may see it on purpose."""
     words = words_of(group)
@@ -315,13 +336,18 @@ def users_table(db: Subject) -> int:
     for key in db.catalog.foreign_keys(db.profiles.table):
         if key.columns == (db.profiles["id"],):
             return key.target
+    inserts = rf"insert\s+into\s+(?:\w+\.)?{re.escape(db.profiles.table.name.lower())}\b"
     writers = [
         trigger.table for trigger in db.catalog.triggers
-        if re.search(rf"insert\s+into\s+(?:\w+\.)?{re.escape(db.profiles.table.name.lower())}\b", db.catalog.reach(trigger.function))
+        if re.search(inserts, db.catalog.reach(trigger.function))
     ]  # fmt: skip
     if writers:
         return writers[0]
-    if db.catalog.accounts and db.catalog.primary_key(db.profiles.table) and db.profiles.table.columns[db.profiles["id"]].type == "uuid":
+    if (
+        db.catalog.accounts
+        and db.catalog.primary_key(db.profiles.table)
+        and db.profiles.table.columns[db.profiles["id"]].type == "uuid"
+    ):
         return db.catalog.accounts
     raise Nowhere(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
 
@@ -338,5 +364,3 @@ def listed_values(db: Subject, found: Found, column: str) -> list[str]:
 def lookup_key(db: Subject, found: Found, column: str) -> bool:
     """Tell whether a column points to a table of its values."""
     return any(key.columns == (found[column],) for key in db.catalog.foreign_keys(found.table))
-
-

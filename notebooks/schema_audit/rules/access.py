@@ -2,9 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from ..catalog import CLIENTS, COMMANDS, Policy, Relation, quoted
+from ..catalog import COMMANDS, Policy, Relation, quoted
 from ..expressions import Group, parsed, subselects, words_of
 from ..report import Flaw
 from ..subject import Subject, general, policy_flaw, told_by_flag
@@ -19,7 +19,11 @@ def _who(db: Subject, command: str, table: Relation) -> str:
     return "anybody" if "anon" in db.catalog.roles and db.catalog.may("anon", command, table) else "any account"
 
 
-@general("high", "Row-level security is off where clients have grants", "What a client may do with a table, every client does with every row.")
+@general(
+    "high",
+    "Row-level security is off where clients have grants",
+    "What a client may do with a table, every client does with every row.",
+)
 def rls_off(db: Subject) -> Iterator[Flaw]:
     """Row-level security of each table that a client holds a privilege on, in the schemas that clients reach."""
     for table in db.exposed_tables:
@@ -73,96 +77,71 @@ def _opened(db: Subject, table: Relation, policy: Policy) -> str:
     found = []
     for command in COMMANDS:
         roles = [
-            role for role in CLIENTS
-            if policy.holds_for(role, command) and role in db.catalog.roles and db.catalog.may(role, command, table)
-            and not _closed_otherwise(db, table, role, command)
-        ]  # fmt: skip
+            role
+            for role in db.catalog.clients
+            if policy.holds_for(role, command)
+            and db.catalog.may(role, command, table)
+            and db.binding(table, role, command)
+            and not db.restricted(table, role, command, lambda condition: True)
+        ]
         if not roles:
             continue
         who = "anybody" if "anon" in roles else "any account"
         if command == "select":
-            if table.oid in db.personal and _is_open(db, table, policy.using, reading=True):
-                found.append(f"{who} reads {_which(policy.using)}rows of others")
+            if table.oid in db.personal and _is_open(db, table, policy.using, told_by_flag):
+                found.append(f"{who} reads rows of others")
             continue
-        rule = policy.rule(command)
-        if _is_open(db, table, rule, reading=False):
-            found.append(f"{who} {_DOES[command]}s {'rows in the name of others' if command == 'insert' and _owner(db, table) else 'rows'}")
-        elif command == "update" and policy.check and _is_open(db, table, policy.check, reading=False):
+        # Rows of nobody, such as a form that visitors fill in, may have conditions of their own.
+        holds_back = _asks_row if table.oid not in db.personal else None
+        if _is_open(db, table, policy.rule(command), holds_back):
+            in_whose = " in the name of others" if command == "insert" and table.oid in db.owners else ""
+            found.append(f"{who} {_DOES[command]}s rows{in_whose}")
+        elif command == "update" and policy.check and _is_open(db, table, policy.check, holds_back):
             found.append("rows can be given to somebody else")
     return " and ".join(dict.fromkeys(found))
 
 
-def _which(using: str | None) -> str:
-    return ""
+def _is_open(db: Subject, table: Relation, rule: str | None, holds_back: Callable[[Group], bool] | None) -> bool:
+    """Tell whether an expression lets pass whoever calls.
 
+    Args:
+        holds_back: which conditions on the row alone are meant to let everybody pass who meets them; none where it is None.
+    """
 
-def _closed_otherwise(db: Subject, table: Relation, role: str, command: str) -> bool:
-    return not db.binding(table, role, command) or db.restricted(table, role, command, lambda condition: True)
-
-
-def _is_open(db: Subject, table: Relation, rule: str | None, *, reading: bool) -> bool:
     def lets_pass(condition: Group) -> bool:
-        if reading:
-            return not told_by_flag(condition)
-        # Rows of nobody, such as a form that visitors fill in, may have conditions of their own.
-        return table.oid in db.personal or _always_true(condition)
+        return holds_back is None or not holds_back(condition)
 
-    if db.reader.is_open(rule, lets_pass):
-        return True
-    return rule is not None and _asks_of_no_row(db, table, rule)
+    return db.reader.is_open(rule, lets_pass) or (rule is not None and _asks_of_another_row(db, table, rule))
 
 
-def _always_true(condition: Group) -> bool:
+def _asks_row(condition: Group) -> bool:
+    """Tell whether a condition asks something of the row: it names a column, and not only whether that is there."""
     words = words_of(condition)
-    if not any(re.match(r"[a-z_]", word) for word in words if word not in ("is", "not", "null", "true", "and", "or", "boolean", "text")):
-        return True
-    return words[-3:] == ["is", "not", "null"] or db_call(words)
-
-
-def db_call(words: list[str]) -> bool:
-    """Tell whether a condition asks for an account only."""
-    return words[:2] == ["auth", "."] or words[:4] == ["(", "select", "auth", "."]
-
-
-def _asks_of_no_row(db: Subject, table: Relation, rule: str) -> bool:
-    """Tell whether all that is asked is whether the caller has any parent row, and not the one that this row belongs to."""
-    parents = {key.target for key in db.catalog.foreign_keys(table)} & db.personal
-    names = {db.catalog.by_oid[oid].name.lower() for oid in parents if oid in db.catalog.by_oid and db.catalog.by_oid[oid].name != table.name}
-    group = parsed(rule)
-    words = words_of(group)
-    if "or" in words or not names:
+    if "auth" in words or words[-3:] == ["is", "not", "null"]:
         return False
-    inner = list(subselects(group))
-    if not inner:
+    return any(re.match(r"[a-z_]", word) and word not in ("is", "not", "null", "true", "boolean", "text") for word in words)
+
+
+def _asks_of_another_row(db: Subject, table: Relation, rule: str) -> bool:
+    """Tell whether all that is asked is whether the caller has some parent row, not the one that this row belongs to."""
+    parents = [db.catalog.by_oid[key.target] for key in db.catalog.foreign_keys(table) if key.target in db.personal]
+    names = {parent.name.lower() for parent in parents if parent.oid != table.oid}
+    words, selects = words_of(parsed(rule)), list(subselects(parsed(rule)))
+    if "or" in words or words[:1] != ["exists"] or words.count("exists") > 1 or len(selects) != 1:
         return False
-    loose = [select for select in inner if set(words_of(select)) & names and not _ties(words_of(select), table)]
-    outside = words[: words.index("exists")] if "exists" in words else []
-    return bool(loose) and "exists" in words and not outside and len(inner) == 1 and _is_only_exists(words)
-
-
-def _is_only_exists(words: list[str]) -> bool:
-    return words[0] == "exists" and words.count("exists") == 1
-
-
-def _ties(words: list[str], table: Relation) -> bool:
-    """Tell whether a sub-select names a column of the row that the policy is about."""
-    return any(word == table.name.lower() and words[place + 1 : place + 2] == ["."] for place, word in enumerate(words))
-
-
-def _owner(db: Subject, table: Relation) -> str | None:
-    return db.owners.get(table.oid)
+    inner = words_of(selects[0])
+    ties = any(word == table.name.lower() and inner[place + 1 : place + 2] == ["."] for place, word in enumerate(inner))
+    return bool(names & {*inner}) and not ties
 
 
 def _closed(db: Subject, table: Relation, policy: Policy) -> str:
-    owner = _owner(db, table)
+    """Return the policy as it would ask for the owner; empty where rows have none."""
+    owner = db.owners.get(table.oid)
     if owner is None:
         return ""
     own = f"{quoted(owner)} = (select auth.uid())"
-    clauses = []
-    if policy.command != "insert":
-        clauses.append(f"using ({own})")
-    if policy.command in ("insert", "update", "all"):
-        clauses.append(f"with check ({own})")
+    clauses = [f"using ({own})"] if policy.command != "insert" else []
+    clauses += [f"with check ({own})"] if policy.command in ("insert", "update", "all") else []
     return f"alter policy {policy.full_name} {' '.join(clauses)};"
 
 

@@ -8,7 +8,7 @@ from ..catalog import CLIENTS, Index, NotSeen, Nowhere
 from ..expressions import Group, always, words_of
 from ..report import Flaw
 from ..shape import Found, called
-from ..subject import Subject, policy_flaw, rule
+from ..subject import Subject, indexed, policy_flaw, revoked, rule
 from .data_integrity import counters_of
 from .design import refuses
 
@@ -21,9 +21,7 @@ from .design import refuses
 def function_grants(db: Subject) -> Iterator[Flaw]:
     """SECURITY DEFINER functions that a client may call, also those that are made tomorrow."""
     definers = [
-        function
-        for function in db.catalog.plain_functions()
-        if function.is_definer and function.schema in db.catalog.exposed
+        function for function in db.catalog.plain_functions() if function.is_definer and function.schema in db.catalog.exposed
     ]
     for function in definers:
         if "anon" in function.callers or (function.callers and not db.asks_caller(function)):
@@ -37,24 +35,34 @@ def function_grants(db: Subject) -> Iterator[Flaw]:
             )
     schemas = {function.schema for function in definers}
     for schema in sorted(schemas):
-        owners = sorted({default.owner for default in db.catalog.defaults if default.kind == "functions" and default.schema == schema})
+        owners = sorted(
+            {default.owner for default in db.catalog.defaults if default.kind == "functions" and default.schema == schema}
+        )
         for owner in owners:
             yield Flaw(
                 f"functions that {owner} makes tomorrow in {schema}",
                 "clients may call each of them",
                 f"alter default privileges for role {owner} revoke execute on functions from public;"
-                f" alter default privileges for role {owner} in schema {schema} revoke execute on functions from anon, authenticated;",
+                f" alter default privileges for role {owner} in schema {schema}"
+                " revoke execute on functions from anon, authenticated;",
             )
 
 
-_RANKS = r"^(role|roles|user_role|is_admin|is_moderator|is_staff|is_superuser|admin|plan|tier|subscription.*|credits?|balance|quota|coins|xp|points|level|streak.*|is_premium|is_pro|premium.*)$"
+_RANKS = (
+    r"^(roles?|user_role|is_admin|is_moderator|is_staff|is_superuser|admin|plan|tier|subscription.*|credits?|balance|quota|coins"
+    r"|xp|points|level|streak.*|is_premium|is_pro|premium.*)$"
+)
 
 
 @rule(48, "profiles", title="Counts and ranks that a person may set themselves")
 def profile_columns(db: Subject) -> Iterator[Flaw]:
     """UPDATE on the counts of profiles for persons, and on what says what they may do."""
     found, table = db.profiles, db.profiles.table
-    counts = [found[name] for name in ("current_week_completion_count", "completed_scenario_count", "week_reset_date") if found.has(name)]
+    counts = [
+        found[name]
+        for name in ("current_week_completion_count", "completed_scenario_count", "week_reset_date")
+        if found.has(name)
+    ]
     ranks = [name for name in called(table.columns, _RANKS) if name not in counts]
     if not counts and not ranks:
         raise Nowhere(f"{table.full_name} has nothing that counts or ranks")
@@ -63,11 +71,25 @@ def profile_columns(db: Subject) -> Iterator[Flaw]:
         yield Flaw(
             table.full_name,
             f"a person sets their own {', '.join(open_ones)}",
-            f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant update on the columns that are theirs",
+            revoked(db, table, "update"),
         )
 
 
-_USERS = {"user", "human", "me", "learner", "student", "customer", "client", "person", "end_user", "participant", "patient", "member", "visitor"}
+_USERS = {
+    "user",
+    "human",
+    "me",
+    "learner",
+    "student",
+    "customer",
+    "client",
+    "person",
+    "end_user",
+    "participant",
+    "patient",
+    "member",
+    "visitor",
+}
 
 
 @rule(49, "messages", title="Messages that a person writes in the name of another, or in the past")
@@ -81,7 +103,7 @@ def message_columns(db: Subject) -> Iterator[Flaw]:
     moment = next((found[name] for name in ("sent_at", "timestamp", "created_at") if found.has(name)), None)
     if moment and db.clients_can("insert", table, moment) and not _is_set(db, moment):
         yield Flaw(table.full_name, f"a person writes in the past: {moment} is theirs to give",
-                   f"revoke insert on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant insert on the columns that are theirs")  # fmt: skip
+                   revoked(db, table, "insert"))  # fmt: skip
     edited = called(table.columns, r"^(is_)?edited(_at)?$")
     if db.clients_can("update", table, found["content"]) and not refuses(db, table, found["content"]) and not edited:
         yield Flaw(table.full_name, f"a person rewrites {found['content']}",
@@ -113,7 +135,9 @@ def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
         for policy in db.binding(table, client, "insert"):
             if not always(policy.rule("insert"), binds):
                 yield policy_flaw(policy, f"a person writes as whoever they like: it does not ask for {role}")
-        if client == "anon" and any(policy.holds_for("authenticated", "insert") for policy in db.binding(table, client, "insert")):
+        if client == "anon" and any(
+            policy.holds_for("authenticated", "insert") for policy in db.binding(table, client, "insert")
+        ):
             return
 
 
@@ -130,7 +154,8 @@ def _is_set(db: Subject, column: str) -> bool:
     """Tell whether a trigger sets a column of each message, whatever the client says."""
     name = re.escape(column.lower())
     return any(
-        re.search(rf"new\.{name}\s*:?=(?!=)", source) and not re.search(rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}", source + trigger.condition)
+        re.search(rf"new\.{name}\s*:?=(?!=)", source)
+        and not re.search(rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}", source + trigger.condition)
         for trigger, source in db.guards(db.messages.table, "INSERT")
     )
 
@@ -150,7 +175,7 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
         yield Flaw(
             table.full_name,
             f"a person changes {', '.join(open_ones)}",
-            f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};  -- then grant update on the columns that are theirs",
+            revoked(db, table, "update"),
         )
     if not found.has("is_completed") or not db.clients_can("delete", table):
         return
@@ -158,8 +183,9 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
 
     def keeps(condition: Group) -> bool:
         words = words_of(condition)
-        return done.lower() in words and ("not" in words[:1] or words[-2:] in (["=", "false"], ["is", "false"]) or words[-3:] == ["is", "not", "true"]
-                                          or words[:2] == ["false", "="] or words[-2:] == ["<>", "true"])  # fmt: skip
+        ends = (["=", "false"], ["is", "false"], ["<>", "true"])
+        negated = words[:1] == ["not"] or words[-2:] in ends or words[-3:] == ["is", "not", "true"] or words[:2] == ["false", "="]
+        return done.lower() in words and negated
 
     if not table.has_rls:
         yield Flaw(table.full_name, "a person deletes completed sessions")
@@ -175,7 +201,11 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
                     yield policy_flaw(policy, "a person deletes completed sessions")
 
 
-@rule(51, title="Policies that ask who is calling for every row", why="A query that reads a thousand rows asks a thousand times whose they are.")
+@rule(
+    51,
+    title="Policies that ask who is calling for every row",
+    why="A query that reads a thousand rows asks a thousand times whose they are.",
+)
 def policies_ask_once(db: Subject) -> Iterator[Flaw]:
     """Policies that call auth.uid(), its like, or a function of one's own that does, outside a sub-select."""
     for policy in db.catalog.policies:
@@ -226,9 +256,8 @@ def redundant_indexes(db: Subject) -> Iterator[Flaw]:
             for index in db.catalog.indexes_of(key.table)
         )
         if not served and table is not None:
-            columns = ", ".join(table.columns[name].quoted for name in key.columns)
             yield Flaw(table.full_name, f"no index serves the foreign key {key.name}",
-                       f"create index concurrently on {table.full_name} ({columns});")  # fmt: skip
+                       indexed(table, *key.columns))  # fmt: skip
     by_table: dict[int, list[Index]] = defaultdict(list)
     for index in db.catalog.indexes:
         by_table[index.table].append(index)
@@ -293,5 +322,3 @@ def keys_in_order(db: Subject) -> Iterator[Flaw]:
             continue
         if re.fullmatch(r"\(?([\w\"]+\.)?(gen_random_uuid|uuid_generate_v4)\(\)\)?(::text)?", found.column("id").default or ""):
             yield Flaw(f"{found.table.full_name}.{found('id')}", "its keys are random")
-
-

@@ -9,7 +9,9 @@ from ..shape import plain
 from ..subject import OnlyBehaviour, Subject, rule
 
 WEEK_LATER = re.compile(
-    r"([\w.]+(?:\(\))?\)?)\s*\+\s*\(?(?:interval\s*)?(?:'(?:7 days?|1 weeks?|168 hours?|7 d|1 w|p7d|p1w|168:00(?::00)?)'|make_interval\s*\(\s*(?:days\s*=>\s*7|weeks\s*=>\s*1|hours\s*=>\s*168)|7\s*\*\s*interval)"
+    r"([\w.]+(?:\(\))?\)?)\s*\+\s*\(?(?:interval\s*)?"
+    r"(?:'(?:7 days?|1 weeks?|168 hours?|7 d|1 w|p7d|p1w|168:00(?::00)?)'"
+    r"|make_interval\s*\(\s*(?:days\s*=>\s*7|weeks\s*=>\s*1|hours\s*=>\s*168)|7\s*\*\s*interval)"
 )
 """What a week is added to."""
 
@@ -24,7 +26,10 @@ def completed_at(db: Subject) -> Iterator[Flaw]:
         setters = [
             trigger
             for trigger in db.catalog.triggers_of(found.table.oid, event, before=True)
-            if re.search(rf"new\.{re.escape(moment.lower())}\s*:?=|into\s+new\.{re.escape(moment.lower())}\b", db.catalog.reach(trigger.function))
+            if re.search(
+                rf"new\.{re.escape(moment.lower())}\s*:?=|into\s+new\.{re.escape(moment.lower())}\b",
+                db.catalog.reach(trigger.function),
+            )
             and (event == "INSERT" or not trigger.watches or done in trigger.watches)
         ]
         if not setters:
@@ -64,7 +69,11 @@ def weekly_reset(db: Subject) -> Iterator[Flaw]:
         zone_is_set = any(setting.lower().startswith("timezone=") for setting in function.settings)
         zone_is_told = re.search(r"date_trunc\s*\(\s*'week'\s*,[^;]*?,\s*'[\w/+-]+'\s*\)", source)
         if source.count("at time zone") < 2 and not zone_is_set and not zone_is_told and "date_trunc" in aligned[0]:
-            yield Flaw(function.full_name, "it depends on the session's time zone", f"alter function {function.full_name} set timezone = 'UTC';")
+            yield Flaw(
+                function.full_name,
+                "it depends on the session's time zone",
+                f"alter function {function.full_name} set timezone = 'UTC';",
+            )
 
 
 @rule(3, "sessions", "messages")
@@ -90,7 +99,7 @@ def completed_sessions(db: Subject) -> Iterator[Flaw]:
 
 
 _PIECE = r"chunk|part|delta|token|fragment|piece|stream|segment"
-_STATE = r"^(is_)?(final|finished|complete|completed|streaming|partial|done|pending)$|^(status|state|finished_at|completed_at|stream_.*)$"
+_STATE = r"^(is_)?(final|finished|completed?|streaming|partial|done|pending)$|^(status|state|finished_at|completed_at|stream_.*)$"
 
 
 @rule(4, "messages")
@@ -114,7 +123,10 @@ def streaming(db: Subject) -> Iterator[Flaw]:
         pieces = re.search(_PIECE, plain(table.name)) or any(re.search(_PIECE, name) for name in names)
         if points and numbered and says and pieces:
             return
-    yield Flaw(messages.full_name, "a reply has no place to stream to: no table of its pieces, and no column that says it is not finished")
+    yield Flaw(
+        messages.full_name,
+        "a reply has no place to stream to: no table of its pieces, and no column that says it is not finished",
+    )
 
 
 @rule(5, "sessions")
@@ -162,7 +174,9 @@ def extensions(db: Subject) -> Iterator[Flaw]:
             )
 
 
-_OTHER_MOMENTS = r"updat|edit|delet|read|deliver|seen|modif|expire|schedul|archiv|process|embed|pin|flag|review|finish|complet|retr"
+_OTHER_MOMENTS = (
+    r"updat|edit|delet|read|deliver|seen|modif|expire|schedul|archiv|process|embed|pin|flag|review|finish|complet|retr"
+)
 
 
 @rule(7, "messages")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from ..catalog import NotSeen, Nowhere
+from ..catalog import NotSeen, Nowhere, quoted
 from ..report import Flaw
 from ..subject import OnlyBehaviour, Subject, listed_values, lookup_key, rule
 
@@ -27,11 +27,15 @@ def session_times(db: Subject) -> Iterator[Flaw]:
     for columns in spans:
         if not db.catalog.checks(table, *(found[name] for name in columns)):
             first, last = (found(name) for name in columns)
-            yield Flaw(table.full_name, f"an end before the start is taken: no constraint on {found[columns[0]]} and {found[columns[1]]}",
+            yield Flaw(table.full_name, f"an end before the start is taken: no constraint on {first} and {last}",
                        f"alter table {table.full_name} add check ({last} >= {first}) not valid;")  # fmt: skip
     for (name,) in singles:
         if not db.catalog.checks(table, found[name]):
-            yield Flaw(table.full_name, f"{found[name]} may be negative", f"alter table {table.full_name} add check ({found(name)} >= 0) not valid;")
+            yield Flaw(
+                table.full_name,
+                f"{found[name]} may be negative",
+                f"alter table {table.full_name} add check ({found(name)} >= 0) not valid;",
+            )
 
 
 def _completion_counters(db: Subject, counter: str, *events: str) -> list[str]:
@@ -119,8 +123,8 @@ def enums(db: Subject) -> Iterator[Flaw]:
             free.append(column.name)
     if not db.messages.has("role") and not db.messages.has("chat_type"):
         raise Nowhere("messages have no role and no kind of chat")
-    for column in free:
-        yield Flaw(f"{db.messages.table.full_name}.{column}", "it is free text")
+    for name in free:
+        yield Flaw(f"{db.messages.table.full_name}.{quoted(name)}", "it is free text")
 
 
 @rule(14, "messages")
@@ -137,7 +141,11 @@ def role_and_chat(db: Subject) -> Iterator[Flaw]:
 def content_size(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the length of the content, also its domain's, or a type with a length."""
     column, table = db.messages.column("content"), db.messages.table
-    limits = [text for text in db.catalog.checks(table, column.name) if re.search(r"(length|octet_length|pg_column_size)\(.*<|BETWEEN|~ ", text)]
+    limits = [
+        text
+        for text in db.catalog.checks(table, column.name)
+        if re.search(r"(length|octet_length|pg_column_size)\(.*<|BETWEEN|~ ", text)
+    ]
     if not limits and "(" not in column.plain_type:
         sized = f"char_length({column.quoted})" if column.is_text else f"pg_column_size({column.quoted})"
         yield Flaw(
@@ -162,12 +170,18 @@ def emoji_size(db: Subject) -> Iterator[Flaw]:
     largest = [int(number) for number in re.findall(r"<=?\s*(\d+)", limits)]
     typed = re.search(r"\((\d+)\)", column.plain_type)
     if not largest and not typed:
-        yield Flaw(name, "it takes a novel", f"alter table {table.full_name} add check (octet_length({column.quoted}) between 1 and 64) not valid;")
+        yield Flaw(
+            name,
+            "it takes a novel",
+            f"alter table {table.full_name} add check (octet_length({column.quoted}) between 1 and 64) not valid;",
+        )
         return
     if "octet_length" in limits and largest and max(largest) < 35:
         yield Flaw(name, f"an emoji of a couple with skin tones has 35 bytes, and {max(largest)} are allowed")
     elif not re.search(r">|<>|~", limits):
-        yield Flaw(name, "an empty emoji is allowed", f"alter table {table.full_name} add check ({column.quoted} <> '') not valid;")
+        yield Flaw(
+            name, "an empty emoji is allowed", f"alter table {table.full_name} add check ({column.quoted} <> '') not valid;"
+        )
 
 
 @rule(17, "scenarios")
@@ -181,4 +195,8 @@ def scenario_titles(db: Subject) -> Iterator[Flaw]:
             return
         if title.lower() in index.words and not others and index.predicate is not None:
             raise NotSeen(f"{index.name} makes {title} unique where {index.predicate}")
-    yield Flaw(table.full_name, f"nothing makes {title} unique", f"create unique index concurrently on {table.full_name} ({db.scenarios('title')});")
+    yield Flaw(
+        table.full_name,
+        f"nothing makes {title} unique",
+        f"create unique index concurrently on {table.full_name} ({db.scenarios('title')});",
+    )

@@ -17,7 +17,10 @@ def scenario_codes(db: Subject) -> Iterator[Flaw]:
     unique = {index.columns for index in db.catalog.unique_indexes(table) if index.predicate is None}
     codes = [columns for columns in unique if len(columns) == 1 and columns[0] not in ("", key, db.scenarios["title"])]
     if not column.generated and not column.default and not codes and not column.is_text:
-        yield Flaw(table.full_name, f"a new row needs {'an' if key[0] in 'aeiou' else 'a'} {key} that somebody picks, and no code is the same everywhere")
+        yield Flaw(
+            table.full_name,
+            f"a new row needs {'an' if key[0] in 'aeiou' else 'a'} {key} that somebody picks, and no code is the same everywhere",
+        )
 
 
 @rule(35, "sessions", "messages")
@@ -48,7 +51,7 @@ _ASSISTANT = re.compile(r"assistant|^ai$|^bot$|^model$|^agent$|^llm$|^gpt$|^tuto
 @rule(36, "messages")
 def message_roles(db: Subject) -> Iterator[Flaw]:
     """The roles that a message may have."""
-    values = listed_values(db, db.messages, "role") if not db.messages.column("role").plain_type == "boolean" else []
+    values = listed_values(db, db.messages, "role") if db.messages.column("role").plain_type != "boolean" else []
     if not values:
         raise Nowhere("the roles of messages are no closed list")
     if not any(_ASSISTANT.search(value) for value in values):
@@ -129,7 +132,9 @@ def timestamp_names(db: Subject) -> Iterator[Flaw]:
         if _UNTOLD.search(name) and (not suffixed or is_habit):
             yield Flaw(
                 f"{table.full_name}.{column.quoted}",
-                f"{column.name} is named otherwise than the moments beside it" if suffixed else f"{column.name} does not say what happened then",
+                f"{column.name} is named otherwise than the moments beside it"
+                if suffixed
+                else f"{column.name} does not say what happened then",
             )
 
 

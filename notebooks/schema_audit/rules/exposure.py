@@ -11,7 +11,9 @@ def _readable(db: Subject, relation: Relation, *commands: str) -> list[str]:
     """Return the clients that hold a privilege on something in a schema that they reach."""
     if relation.schema not in db.catalog.exposed:
         return []
-    return [role for role in db.catalog.clients if any(db.catalog.may(role, command, relation) for command in commands or ("select",))]
+    return [
+        role for role in db.catalog.clients if any(db.catalog.may(role, command, relation) for command in commands or ("select",))
+    ]
 
 
 @general(
@@ -30,7 +32,9 @@ def view_bypasses_rls(db: Subject) -> Iterator[Flaw]:
         yield Flaw(view.full_name, past, f"alter view {view.full_name} set (security_invoker = true);")
 
 
-@general("high", "Accounts that clients read through a view", "auth.users holds addresses, phone numbers and hashes of passwords.")
+@general(
+    "high", "Accounts that clients read through a view", "auth.users holds addresses, phone numbers and hashes of passwords."
+)
 def auth_users_exposed(db: Subject) -> Iterator[Flaw]:
     """Views over auth.users that clients may read."""
     for view in db.catalog.all_relations:
@@ -43,13 +47,19 @@ def auth_users_exposed(db: Subject) -> Iterator[Flaw]:
             )
 
 
-@general("medium", "Materialized views that clients read", "No policy can guard a materialized view: whoever may read it reads all of it.")
+@general(
+    "medium",
+    "Materialized views that clients read",
+    "No policy can guard a materialized view: whoever may read it reads all of it.",
+)
 def materialized_view_exposed(db: Subject) -> Iterator[Flaw]:
     """Materialized views that clients may read."""
     yield from _whole(db, "m")
 
 
-@general("medium", "Foreign tables that clients read", "No policy can guard a foreign table: whoever may read it reads all of it.")
+@general(
+    "medium", "Foreign tables that clients read", "No policy can guard a foreign table: whoever may read it reads all of it."
+)
 def foreign_table_exposed(db: Subject) -> Iterator[Flaw]:
     """Foreign tables that clients may read."""
     yield from _whole(db, "f")

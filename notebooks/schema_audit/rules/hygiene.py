@@ -49,7 +49,9 @@ def no_primary_key(db: Subject) -> Iterator[Flaw]:
             yield Flaw(table.full_name, "it has no primary key")
 
 
-@general("low", "Extensions among the tables", "What an extension brings along becomes part of the API, and of every search path.")
+@general(
+    "low", "Extensions among the tables", "What an extension brings along becomes part of the API, and of every search path."
+)
 def extension_in_public(db: Subject) -> Iterator[Flaw]:
     """The schemas of extensions."""
     for name, schema in db.catalog.extensions.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ..catalog import Nowhere
 from ..report import Flaw
 from ..shape import called
-from ..subject import OnlyBehaviour, Subject, rule, users_table
+from ..subject import OnlyBehaviour, Subject, indexed, rule, users_table
 
 
 @rule(41, "sessions", "scenarios")
@@ -21,9 +21,9 @@ def scenario_completions_index(db: Subject) -> Iterator[Flaw]:
         if index.method in ("btree", "hash")
     )
     if not found:
-        columns = [db.sessions(name) for name in ("scenario_id", "is_completed") if db.sessions.has(name)]
+        columns = [db.sessions[name] for name in ("scenario_id", "is_completed") if db.sessions.has(name)]
         yield Flaw(table.full_name, f"no index finds the sessions of one {column}",
-                   f"create index concurrently on {table.full_name} ({', '.join(columns)});")  # fmt: skip
+                   indexed(table, *columns))  # fmt: skip
 
 
 @rule(42, "profiles")
@@ -43,7 +43,10 @@ def profile_email(db: Subject) -> Iterator[Flaw]:
     if not followers:
         yield Flaw(name, "it keeps the old address when the one in auth.users changes")
         return
-    if not any(re.search(rf"\b{re.escape(email)}\b", index.definition.partition(" USING ")[2]) for index in db.catalog.unique_indexes(table)):
+    if not any(
+        re.search(rf"\b{re.escape(email)}\b", index.definition.partition(" USING ")[2])
+        for index in db.catalog.unique_indexes(table)
+    ):
         yield Flaw(name, "two profiles may share an address",
                    f"create unique index concurrently on {table.full_name} (lower({db.profiles('email')}));")  # fmt: skip
         return
@@ -60,9 +63,15 @@ def rate_limit(db: Subject) -> Iterator[Flaw]:
     sources += [
         db.catalog.reach(function.oid)
         for function in db.catalog.plain_functions()
-        if any(f"{function.name}(" in (policy.check or "") for policy in db.catalog.policies_of(table) + db.catalog.policies_of(table, permissive=False))
+        if any(
+            f"{function.name}(" in (policy.check or "")
+            for policy in db.catalog.policies_of(table) + db.catalog.policies_of(table, permissive=False)
+        )
     ]
-    if not any("interval" in source and re.search(r"429|rate.?limit|too (fast|many|soon)|quota|throttl|slow down", source) for source in sources):
+    if not any(
+        "interval" in source and re.search(r"429|rate.?limit|too (fast|many|soon)|quota|throttl|slow down", source)
+        for source in sources
+    ):
         yield Flaw(table.full_name, "no trigger limits how fast messages come")
         return
     raise OnlyBehaviour("something looks at the clock")
@@ -93,7 +102,9 @@ def idempotent_messages(db: Subject) -> Iterator[Flaw]:
     names = called(table.columns, r"client.*id|idempot|request_id|dedup|external_id|nonce|provider_message_id|local_id|temp_id")
     if not names:
         if found.has("id") and not found.column("id").default and not found.column("id").generated:
-            raise Nowhere(f"whoever writes a message of {table.full_name} gives it its key, so that a retry can bring the same one")
+            raise Nowhere(
+                f"whoever writes a message of {table.full_name} gives it its key, so that a retry can bring the same one"
+            )
         yield Flaw(table.full_name, "a retry writes the message twice: no column holds an id that the client gave")
         return
     name = names[0]

@@ -7,7 +7,7 @@ from ..catalog import Nowhere, Policy, quoted
 from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
 from ..shape import Found, plain
-from ..subject import Subject, policy_flaw, rule
+from ..subject import Subject, indexed, policy_flaw, rule
 
 
 @rule(18, "sessions", "messages")
@@ -32,7 +32,7 @@ def messages_user_id(db: Subject) -> Iterator[Flaw]:
         asks_owner |= owner is not None and owner.lower() in names
     if owner is not None and asks_owner and not db.catalog.has_index(table, owner):
         yield Flaw(table.full_name, f"no index finds the messages of one {owner}",
-                   f"create index concurrently on {table.full_name} ({messages('user_id')});")  # fmt: skip
+                   indexed(table, owner))  # fmt: skip
     yield from _into_others(db, owner)
 
 
@@ -44,7 +44,9 @@ def _asks_session(db: Subject, rule: str | None) -> bool:
     for select in subselects(parsed(rule)):
         words = words_of(select)
         reads = sessions.name.lower() in words
-        if reads and any(word == messages.name.lower() and words[place + 1 : place + 2] == ["."] for place, word in enumerate(words)):
+        if reads and any(
+            word == messages.name.lower() and words[place + 1 : place + 2] == ["."] for place, word in enumerate(words)
+        ):
             return True
     return any(sessions.name.lower() in db.catalog.reach(function) for function in _called(db, rule))
 
@@ -68,7 +70,9 @@ def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
         follows = True
     if _refuses_others(db):
         return
-    restrictive = [policy for policy in db.catalog.policies_of(table, permissive=False) if policy.holds_for("authenticated", "insert")]
+    restrictive = [
+        policy for policy in db.catalog.policies_of(table, permissive=False) if policy.holds_for("authenticated", "insert")
+    ]
     for policy in db.binding(table, "authenticated", "insert"):
         if any(_safe(db, one, session, owner, follows) for one in (policy, *restrictive)):
             continue
@@ -78,7 +82,9 @@ def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
             tie += f" and own.{sessions('user_id')} = (select auth.uid()))"
             also = f"{quoted(owner)} = (select auth.uid()) and " if owner else ""
             fix = f"alter policy {policy.full_name} with check ({also}{tie});"
-        yield policy_flaw(policy, f"a client writes into somebody else's {sessions.table.full_name}: it does not ask whose {session} is", fix)
+        yield policy_flaw(
+            policy, f"a client writes into somebody else's {sessions.table.full_name}: it does not ask whose {session} is", fix
+        )
 
 
 def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows: bool) -> bool:
@@ -93,7 +99,11 @@ def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows:
         if not any(session.lower() == word for word in words):
             return False
         calls = [call for call in db.reader.calls(condition) if call.name in db.reader.own and call.arguments]
-        return bool(calls) or any(_ties_session(db, select, session) for select in subselects((condition,))) or _in_own(db, condition)
+        return (
+            bool(calls)
+            or any(_ties_session(db, select, session) for select in subselects((condition,)))
+            or _in_own(db, condition)
+        )
 
     return always(policy.rule("insert"), holds)
 
@@ -137,7 +147,7 @@ def session_logs_index(db: Subject) -> Iterator[Flaw]:
     table, pair = db.logs.table, (db.logs["session_id"], db.logs["created_at"])
     if not db.catalog.has_index(table, *pair):
         yield Flaw(table.full_name, "no index finds the logs of one session in order",
-                   f"create index concurrently on {table.full_name} ({db.logs('session_id')}, {db.logs('created_at')});")  # fmt: skip
+                   indexed(table, *pair))  # fmt: skip
 
 
 @rule(20, "sessions", "scenarios")
@@ -148,9 +158,9 @@ def scenario_history_index(db: Subject) -> Iterator[Flaw]:
         index.method == "btree" and {*index.columns[:2]} == pair and (index.predicate is None or _of_done(db, index.predicate))
         for index in db.catalog.indexes_of(table)
     ):
-        columns = [db.sessions(name) for name in ("user_id", "scenario_id", "completed_at") if db.sessions.has(name)]
+        columns = [db.sessions[name] for name in ("user_id", "scenario_id", "completed_at") if db.sessions.has(name)]
         yield Flaw(table.full_name, "no index finds one person's history of one scenario",
-                   f"create index concurrently on {table.full_name} ({', '.join(columns)});")  # fmt: skip
+                   indexed(table, *columns))  # fmt: skip
 
 
 def _of_done(db: Subject, predicate: str) -> bool:
@@ -172,7 +182,7 @@ def message_pages(db: Subject) -> Iterator[Flaw]:
     moment = db.moment
     if not db.catalog.has_index(table, session, moment, key):
         yield Flaw(table.full_name, f"no index has the order of the pages: {session}, {moment}, {key}",
-                   f"create index concurrently on {table.full_name} ({', '.join(map(quoted, (session, moment, key)))});")  # fmt: skip
+                   indexed(table, session, moment, key))  # fmt: skip
     if counted:
         return
     default = table.columns[moment].default or ""
@@ -191,7 +201,9 @@ def message_counts(db: Subject) -> Iterator[Flaw]:
     counters = [
         change
         for source in db.catalog.trigger_sources(db.messages.table.oid, "INSERT")
-        for change in re.findall(rf"\bupdate\s+(?:only\s+)?(?:\w+\.)?{name}\b.*?\bset\b(.*?)(?:\bwhere\b|;|\Z)", source, re.DOTALL)
+        for change in re.findall(
+            rf"\bupdate\s+(?:only\s+)?(?:\w+\.)?{name}\b.*?\bset\b(.*?)(?:\bwhere\b|;|\Z)", source, re.DOTALL
+        )
     ]
     if not counters:
         raise Nowhere(f"no trigger on {db.messages.table.full_name} writes to {db.sessions.table.full_name}")
@@ -213,8 +225,9 @@ def logs_metadata_index(db: Subject) -> Iterator[Flaw]:
     if db.logs.column("metadata").plain_type != "jsonb":
         raise Nowhere(f"{plain(column)} of {table.full_name} is no jsonb")
     found = any(
-        index.method == "gin" and column.lower() in index.words and index.predicate is None for index in db.catalog.indexes_of(table)
+        index.method == "gin" and column.lower() in index.words and index.predicate is None
+        for index in db.catalog.indexes_of(table)
     )
     if not found:
         yield Flaw(table.full_name, f"no index looks into {column}",
-                   f"create index concurrently on {table.full_name} using gin ({db.logs('metadata')} jsonb_path_ops);")  # fmt: skip
+                   f"create index on {table.full_name} using gin ({db.logs('metadata')} jsonb_path_ops);")  # fmt: skip

@@ -67,7 +67,9 @@ def archive_messages(db: Subject) -> Iterator[Flaw]:
     archives = {table.name.lower() for table in db.catalog.tables if re.search(r"archiv|cold|history", table.name.lower())}
     for function in db.catalog.plain_functions():
         source = db.catalog.reach(function.oid)
-        if takes.search(source) and archives & {name.rpartition(".")[2] for name in re.findall(r"insert\s+into\s+([\w.]+)", source)}:
+        if takes.search(source) and archives & {
+            name.rpartition(".")[2] for name in re.findall(r"insert\s+into\s+([\w.]+)", source)
+        }:
             return
     if db.messages.table.kind == "p":
         raise Nowhere(f"{db.messages.table.full_name} is partitioned, so that old messages can go as a whole")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from ..catalog import CLIENTS, NotSeen, Nowhere
 from ..expressions import words_of
@@ -13,7 +14,11 @@ from ..subject import OnlyBehaviour, Subject, policy_flaw, rule, users_table
 def logs_writers(db: Subject) -> Iterator[Flaw]:
     """INSERT, UPDATE and DELETE on logs for clients."""
     table = db.logs.table
-    held = [command for command in ("insert", "update", "delete") if any(db.catalog.may(role, command, table) for role in db.catalog.clients)]
+    held = [
+        command
+        for command in ("insert", "update", "delete")
+        if any(db.catalog.may(role, command, table) for role in db.catalog.clients)
+    ]
     if held and table.schema in db.catalog.exposed:
         yield Flaw(
             table.full_name,
@@ -29,10 +34,8 @@ def profile_email(db: Subject) -> Iterator[Flaw]:
     name = f"{table.full_name}.{db.profiles('email')}"
     sources = db.catalog.checks(table, column)
     sources += [source for source in db.catalog.trigger_sources(table.oid, "INSERT", before=True) if "raise" in source]
-    try:
+    with suppress(Nowhere):
         sources += [source for source in db.catalog.trigger_sources(users_table(db), "INSERT") if "raise" in source]
-    except Nowhere:
-        pass
     if not any(re.search(rf"\b{re.escape(column.lower())}\b|\bvalue\b", source.lower()) for source in sources):
         fix = f"alter table {table.full_name} add check ({db.profiles('email')} ~ '\\S') not valid;"
         yield Flaw(name, "nothing refuses a blank address", fix)
@@ -61,7 +64,7 @@ def search_path(db: Subject) -> Iterator[Flaw]:
             says = "it runs with the caller's search_path"
         elif path in ('""', "''", ""):
             named = rf"::\s*({_LOOKED_UP_TYPES})\b|^\s*\w+\s+(constant\s+)?({_LOOKED_UP_TYPES})\b\s*(:=|;)"
-            if function.callers and re.search(named, function.source, re.M) or (not function.callers and re.search(named, function.source, re.M)):
+            if re.search(named, function.source, re.M):
                 says = "it names a type that a temporary one can stand before"
         else:
             *schemas, last = [word.strip(" \"'") for word in path.split(",")]
@@ -90,7 +93,11 @@ def profile_policies(db: Subject) -> Iterator[Flaw]:
             continue
         policies = db.binding(table, "authenticated", command) if table.has_rls else []
         for policy in policies:
-            fix = f"drop policy {policy.full_name};" if policy.command == command else f"revoke {command} on {table.full_name} from authenticated;"
+            fix = (
+                f"drop policy {policy.full_name};"
+                if policy.command == command
+                else f"revoke {command} on {table.full_name} from authenticated;"
+            )
             yield policy_flaw(policy, f"a person may {command} profiles, which sign-up makes", fix)
         if not table.has_rls:
             yield Flaw(table.full_name, f"a person may {command} profiles, which sign-up makes",
@@ -121,11 +128,17 @@ def public_scenarios(db: Subject) -> Iterator[Flaw]:
         if db.catalog.may("anon", "select", view) and not asks_itself:
             leaked = sorted(behind & {*openings})
             if leaked:
-                yield Flaw(view.full_name, f"a visitor reads {', '.join(leaked)} through it", f"revoke select on {view.full_name} from anon;")
+                yield Flaw(
+                    view.full_name,
+                    f"a visitor reads {', '.join(leaked)} through it",
+                    f"revoke select on {view.full_name} from anon;",
+                )
             if active is not None and active not in behind and found["title"] in behind:
                 yield Flaw(view.full_name, "a visitor sees what is inactive through it")
         if not asks_itself and any(db.catalog.may("anon", verb, view) for verb in ("insert", "update", "delete")):
-            yield Flaw(view.full_name, "a visitor writes through it", f"revoke insert, update, delete on {view.full_name} from anon;")
+            yield Flaw(
+                view.full_name, "a visitor writes through it", f"revoke insert, update, delete on {view.full_name} from anon;"
+            )
 
 
 def _shows_inactive(db: Subject, active: str) -> bool:
@@ -136,7 +149,12 @@ def _shows_inactive(db: Subject, active: str) -> bool:
 
     def lets_pass(condition: tuple) -> bool:
         words = words_of(condition)
-        return active.lower() not in words or words[-3:] == ["is", "not", "null"] or words[0] == "not" or words[-2:] == ["=", "false"]
+        return (
+            active.lower() not in words
+            or words[-3:] == ["is", "not", "null"]
+            or words[0] == "not"
+            or words[-2:] == ["=", "false"]
+        )
 
     closed = any(
         policy.holds_for("anon", "select") and not db.reader.is_open(policy.using, lets_pass)
