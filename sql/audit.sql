@@ -179,7 +179,7 @@ select
     coalesce(pg_proc.proconfig, '{}'),
     array(
         select role
-        from unnest(array['anon', 'authenticated']) as role
+        from unnest(array['anon', 'authenticated', 'service_role']) as role
         where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
     ),
     obj_description(pg_proc.oid, 'pg_proc'),

@@ -25,90 +25,27 @@ class Nowhere(Exception):
     """This database has nothing that could have the flaw; the message says what is not there."""
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a text."""
+    return text.split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text, in no order."""
+    return frozenset(words(text))
+
+
 def quoted(name: str) -> str:
     """Return a name as SQL writes it."""
     return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) and name not in _RESERVED else '"' + name.replace('"', '""') + '"'
 
 
-_RESERVED = frozenset(
-    [
-        "all",
-        "analyse",
-        "analyze",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "asymmetric",
-        "both",
-        "case",
-        "cast",
-        "check",
-        "collate",
-        "column",
-        "constraint",
-        "create",
-        "current_date",
-        "current_role",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "default",
-        "deferrable",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "false",
-        "fetch",
-        "for",
-        "foreign",
-        "from",
-        "grant",
-        "group",
-        "having",
-        "in",
-        "initially",
-        "intersect",
-        "into",
-        "lateral",
-        "leading",
-        "limit",
-        "localtime",
-        "localtimestamp",
-        "not",
-        "null",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "placing",
-        "primary",
-        "references",
-        "returning",
-        "select",
-        "session_user",
-        "some",
-        "symmetric",
-        "table",
-        "then",
-        "to",
-        "trailing",
-        "true",
-        "union",
-        "unique",
-        "user",
-        "using",
-        "variadic",
-        "when",
-        "where",
-        "window",
-        "with",
-    ]
+_RESERVED = word_set(
+    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create current_date "
+    "current_role current_time current_timestamp current_user default deferrable desc distinct do else end except false "
+    "fetch for foreign from grant group having in initially intersect into lateral leading limit localtime localtimestamp "
+    "not null offset on only or order placing primary references returning select session_user some symmetric table then to "
+    "trailing true union unique user using variadic when where window with"
 )
 
 
@@ -298,11 +235,16 @@ class Function:
     is_procedure: bool
     is_definer: bool
     settings: tuple[str, ...]
-    callers: tuple[str, ...]
-    """Which of anon and authenticated may call it."""
+    may_call: tuple[str, ...]
+    """Which of anon, authenticated and service_role may call it."""
     comment: str | None
     source: str
     """What it does, in lower case, without comments and without quotes around names."""
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """Which of anon and authenticated may call it."""
+        return tuple(role for role in self.may_call if role in CLIENTS)
 
     @property
     def setting_of_path(self) -> str | None:
@@ -421,12 +363,7 @@ class Catalog:
     @cached_property
     def triggers(self) -> list[Trigger]:
         """Triggers, also those on the platform's tables."""
-        found = [Trigger(*row) for row in self._read("triggers")]
-        # One that fires for clients alone, or for everybody else, guards nothing without its twin.
-        halves = {(trigger.table, trigger.function, trigger.side) for trigger in found}
-        return [
-            trigger for trigger in found if trigger.side is None or (trigger.table, trigger.function, not trigger.side) in halves
-        ]
+        return [Trigger(*row) for row in self._read("triggers")]
 
     @cached_property
     def _triggers_of(self) -> dict[int, list[Trigger]]:
@@ -518,12 +455,13 @@ class Catalog:
         return [Default(*row) for row in self._read("default privileges")]
 
     @cached_property
-    def _schema_privileges(self) -> set[tuple[str, str, str]]:
+    def schema_privileges(self) -> set[tuple[str, str, str]]:
+        """Which of anon, authenticated and service_role may use schemas, or create in them: role, schema, privilege."""
         return {tuple(row) for row in self._read("schema privileges")}
 
     def open_schemas(self, command: str) -> set[str]:
         """Return the schemas that a client may use, or create objects in."""
-        return {schema for role, schema, held in self._schema_privileges if role in CLIENTS and held == command}
+        return {schema for role, schema, held in self.schema_privileges if role in CLIENTS and held == command}
 
     @cached_property
     def exposed(self) -> set[str]:
@@ -596,11 +534,14 @@ class Catalog:
         Args:
             before: only triggers that run before the change, or only those after it.
         """
-        return [
+        found = [
             trigger
             for trigger in self._triggers_of.get(table, [])
             if trigger.fires_on(event) and before in (None, trigger.is_before)
         ]
+        # One that fires for clients alone, or for everybody else, guards nothing without its twin.
+        halves = {(trigger.function, trigger.side) for trigger in found}
+        return [trigger for trigger in found if trigger.side is None or (trigger.function, not trigger.side) in halves]
 
     def trigger_sources(self, table: int, event: str, *, before: bool | None = None) -> list[str]:
         """Return what the triggers on an event of a table do: each with all functions that it calls."""

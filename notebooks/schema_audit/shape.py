@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from .catalog import Catalog, Column, Constraint, Nowhere, Relation, quoted
+from .catalog import Catalog, Column, Constraint, Nowhere, Relation, quoted, word_set, words
 from .errors import AuditError
 
 COLUMNS = {
@@ -110,38 +110,8 @@ _WORDS = {
     "scenarios": "scenario character persona lesson topic course exercise template situation roleplay assistant bot prompt",
     "logs": "log audit event",
 }
-_OWNERS = [
-    "user_id",
-    "userid",
-    "owner_id",
-    "ownerid",
-    "profile_id",
-    "learner_id",
-    "student_id",
-    "account_id",
-    "member_id",
-    "created_by",
-    "uid",
-    "user",
-    "owner",
-]
-_BESIDES = set(
-    [
-        "archive",
-        "archived",
-        "backup",
-        "old",
-        "chunk",
-        "attachment",
-        "reaction",
-        "feedback",
-        "read",
-        "receipt",
-        "summary",
-        "embedding",
-        "translation",
-    ]
-)
+_OWNERS = words("user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner")
+_BESIDES = word_set("archive archived backup old chunk attachment reaction feedback read receipt summary embedding translation")
 _CLOSE = 0.87
 
 
@@ -249,7 +219,7 @@ class _Search:
         for table in self.tables:
             key = self.catalog.primary_key(table)
             of_account = any(fk.columns == key and fk.target == self.catalog.accounts for fk in self.catalog.foreign_keys(table))
-            if of_account or (_words(table.name) & _set("profiles") and len(_words(table.name) - {"app"}) <= 2 and key):
+            if of_account or (_words(table.name) & _set("profiles") and len(_words(table.name) - {"app"}) <= 2 and len(key) == 1):
                 found.add(table.oid)
         return found | ({self.named["profiles"].oid} if "profiles" in self.named else set())
 

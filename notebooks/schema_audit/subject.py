@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted
+from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted, word_set
 from .expressions import Group, Reader, parsed, subselects, words_of
 from .issues import all_issues
 from .report import Flaw
@@ -135,7 +135,12 @@ class Subject:
             people.add(self.profiles.table.oid)
         found: dict[int, str] = {}
         for table in self.catalog.tables:
-            keys = [key.columns[0] for key in self.catalog.foreign_keys(table) if key.target in people and len(key.columns) == 1]
+            keys = [
+                key.columns[0]
+                for key in self.catalog.foreign_keys(table)
+                # Who wrote a course, or looked it over, does not own what everybody reads.
+                if key.target in people and len(key.columns) == 1 and not _WROTE.search(plain(key.columns[0]))
+            ]
             named = [column for column in table.columns if plain(column) in _OWNER_NAMES]
             if table.oid in people and self.catalog.primary_key(table):
                 found[table.oid] = self.catalog.primary_key(table)[0]
@@ -158,9 +163,12 @@ class Subject:
 
     def asks_caller(self, function: Function) -> bool:
         """Tell whether a function asks who is calling."""
-        return f"{function.schema}.{function.name}" in self.reader.own or bool(
-            re.search(r"\bauth\.\w+\s*\(|request\.jwt", self.catalog.reach(function.oid))
+        source = re.sub(
+            r"\(?(\(\s*select\s+)?auth\.uid\s*\(\)\s*\)?(\s+as\s+\w+\s*\))?\s+is\s+(not\s+)?null|auth\.role\s*\(\)",
+            " ",
+            self.catalog.reach(function.oid),
         )
+        return re.search(r"\bauth\.\w+\s*\(|request\.jwt", source) is not None
 
     def jobs(self) -> list[Function]:
         """Return the maintenance functions: callable, no triggers, asking nobody who they are, and deleting or ending weeks.
@@ -202,28 +210,14 @@ class Subject:
         ]
 
 
-_OWNER_NAMES = set(
-    [
-        "user_id",
-        "userid",
-        "owner_id",
-        "ownerid",
-        "profile_id",
-        "learner_id",
-        "student_id",
-        "account_id",
-        "member_id",
-        "uid",
-        "user",
-        "owner",
-        "created_by",
-    ]
-)
+_OWNER_NAMES = word_set("user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner")
 
 
 def _is_false(rule: str | None) -> bool:
     return rule is not None and rule.strip("() ").lower() in ("false", "null", "null::boolean")
 
+
+_WROTE = re.compile(r"creat|author|writ|edit|updat|modif|review|approv|publish|teach|instruct|invited|assigned|uploaded")
 
 Examine = Callable[[Subject], Iterable[Flaw]]
 
@@ -325,6 +319,14 @@ def names_table(expression: str | None, table: Relation) -> bool:
     if expression is None:
         return False
     return any(table.name.lower() in words_of(group) for group in subselects(parsed(expression)))
+
+
+def assigns(source: str, column: str) -> bool:
+    """Tell whether a trigger's function sets a column of the new row; an equals sign alone may compare."""
+    new = rf"\bnew\.{re.escape(column.lower())}\b"
+    return (
+        re.search(rf"{new}\s*:=|(?:^|;|\b(?:begin|then|else|loop))\s*{new}\s*=|\binto\s+(?:strict\s+)?{new}", source) is not None
+    )
 
 
 def users_table(db: Subject) -> int:

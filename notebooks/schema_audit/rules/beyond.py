@@ -8,7 +8,7 @@ from ..catalog import CLIENTS, Index, NotSeen, Nowhere
 from ..expressions import Group, always, words_of
 from ..report import Flaw
 from ..shape import Found, called
-from ..subject import Subject, indexed, policy_flaw, revoked, rule
+from ..subject import Subject, assigns, indexed, policy_flaw, revoked, rule
 from .data_integrity import counters_of
 from .design import refuses
 
@@ -66,7 +66,9 @@ def profile_columns(db: Subject) -> Iterator[Flaw]:
     ranks = [name for name in called(table.columns, _RANKS) if name not in counts]
     if not counts and not ranks:
         raise Nowhere(f"{table.full_name} has nothing that counts or ranks")
-    open_ones = [name for name in counts + ranks if db.clients_can("update", table, name) and not refuses(db, table, name)]
+    open_ones = [
+        name for name in counts + ranks if db.clients_can("update", table, name) and not refuses(db, table, name, by_name=True)
+    ]
     if open_ones:
         yield Flaw(
             table.full_name,
@@ -105,14 +107,18 @@ def message_columns(db: Subject) -> Iterator[Flaw]:
         yield Flaw(table.full_name, f"a person writes in the past: {moment} is theirs to give",
                    revoked(db, table, "insert"))  # fmt: skip
     edited = called(table.columns, r"^(is_)?edited(_at)?$")
-    if db.clients_can("update", table, found["content"]) and not refuses(db, table, found["content"]) and not edited:
+    if (
+        db.clients_can("update", table, found["content"])
+        and not refuses(db, table, found["content"], by_name=True)
+        and not edited
+    ):
         yield Flaw(table.full_name, f"a person rewrites {found['content']}",
                    f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};")  # fmt: skip
 
 
 def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
     table, role = found.table, found["role"]
-    if not db.clients_can("insert", table, role) or _is_set(db, role) or refuses_role(db, role):
+    if not db.clients_can("insert", table, role) or _is_set(db, role) or _refuses_role(db, role):
         return
 
     def binds(condition: Group) -> bool:
@@ -141,21 +147,22 @@ def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
             return
 
 
-def refuses_role(db: Subject, role: str) -> bool:
+def _refuses_role(db: Subject, role: str) -> bool:
     """Tell whether a trigger raises an error at a role that is not the caller's."""
+    decides = rf"\bif\b[^;]*\bnew\.{re.escape(role.lower())}\b[^;]*\bthen\s+raise\b"
+    asks = r"auth\.\w+\s*\(|request\.jwt|row_security_active|current_user|session_user"
     return any(
-        re.search(rf"new\.{re.escape(role.lower())}\b", source + trigger.condition) and "raise" in source
-        and re.search(r"auth\.\w+\s*\(|request\.jwt|row_security_active|current_user|session_user", source + trigger.condition)
+        re.search(decides, source) and re.search(asks, source + trigger.condition)
         for trigger, source in db.guards(db.messages.table, "INSERT")
-    )  # fmt: skip
+    )
 
 
 def _is_set(db: Subject, column: str) -> bool:
     """Tell whether a trigger sets a column of each message, whatever the client says."""
     name = re.escape(column.lower())
+    only_null = rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}"
     return any(
-        re.search(rf"new\.{name}\s*:?=(?!=)", source)
-        and not re.search(rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}", source + trigger.condition)
+        assigns(source, column) and not re.search(only_null, source + trigger.condition)
         for trigger, source in db.guards(db.messages.table, "INSERT")
     )
 
@@ -170,7 +177,7 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
     """UPDATE on the counts and dates of sessions for clients, and DELETE on completed ones."""
     found, table = db.sessions, db.sessions.table
     facts = [found[name] for name in (*counters_of(db), *_FACTS) if found.has(name)]
-    open_ones = [name for name in facts if db.clients_can("update", table, name) and not refuses(db, table, name)]
+    open_ones = [name for name in facts if db.clients_can("update", table, name) and not refuses(db, table, name, by_name=True)]
     if open_ones:
         yield Flaw(
             table.full_name,
@@ -313,6 +320,9 @@ def least_privilege(db: Subject) -> Iterator[Flaw]:
             )
 
 
+_IN_TIME = re.compile(r"clock_timestamp|\bnow\s*\(|current_timestamp|epoch|nextval")
+
+
 @rule(54, "messages")
 def keys_in_order(db: Subject) -> Iterator[Flaw]:
     """Random keys where rows come in by the million and stay: messages, and logs where there are any."""
@@ -320,5 +330,12 @@ def keys_in_order(db: Subject) -> Iterator[Flaw]:
         found = db.tables.get(name)
         if found is None or not found.has("id"):
             continue
-        if re.fullmatch(r"\(?([\w\"]+\.)?(gen_random_uuid|uuid_generate_v4)\(\)\)?(::text)?", found.column("id").default or ""):
+        default = (found.column("id").default or "").lower().replace('"', "")
+        own = [
+            db.catalog.reach(function.oid)
+            for function in db.catalog.plain_functions()
+            if re.match(rf"\(*(\w+\.)?{re.escape(function.name.lower())}\(", default)
+        ]
+        makes = [default if re.fullmatch(r"\(*(\w+\.)?\w+\(\)\)*(::\w+)?", default) and not own else "", *own]
+        if any(re.search(r"gen_random_uuid|uuid_generate_v4", text) and not _IN_TIME.search(text) for text in makes):
             yield Flaw(f"{found.table.full_name}.{found('id')}", "its keys are random")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ..catalog import NotSeen, Nowhere
 from ..report import Flaw
 from ..shape import plain
-from ..subject import OnlyBehaviour, Subject, rule
+from ..subject import OnlyBehaviour, Subject, assigns, rule
 
 WEEK_LATER = re.compile(
     r"([\w.]+(?:\(\))?\)?)\s*\+\s*\(?(?:interval\s*)?"
@@ -26,10 +26,7 @@ def completed_at(db: Subject) -> Iterator[Flaw]:
         setters = [
             trigger
             for trigger in db.catalog.triggers_of(found.table.oid, event, before=True)
-            if re.search(
-                rf"new\.{re.escape(moment.lower())}\s*:?=|into\s+new\.{re.escape(moment.lower())}\b",
-                db.catalog.reach(trigger.function),
-            )
+            if assigns(db.catalog.reach(trigger.function), moment)
             and (event == "INSERT" or not trigger.watches or done in trigger.watches)
         ]
         if not setters:
@@ -91,7 +88,10 @@ def completed_sessions(db: Subject) -> Iterator[Flaw]:
         yield Flaw(messages.full_name, "no trigger asks whether the session is completed")
         return
     table = re.escape(db.sessions.table.name.lower())
-    locks = rf"\bfor\s+(no\s+key\s+)?update\b|\bfor\s+share\b|\bupdate\s+(\w+\.)?{table}\b"
+    # An update that asks for an open session finds it so, and waits for whoever changes it.
+    locks = (
+        rf"\bfor\s+(no\s+key\s+)?update\b|\bfor\s+share\b|\bupdate\s+(\w+\.)?{table}\b[^;]*\bwhere\b[^;]*\b{re.escape(done)}\b"
+    )
     if not any(re.search(locks, source) for source in guards):
         yield Flaw(messages.full_name, "the guard does not lock the session, so two connections pass it")
         return
@@ -106,6 +106,8 @@ _STATE = r"^(is_)?(final|finished|completed?|streaming|partial|done|pending)$|^(
 def streaming(db: Subject) -> Iterator[Flaw]:
     """A table for the pieces of a reply, or a column of messages that says that one is not finished."""
     messages = db.messages.table
+    if not db.messages.has("role"):
+        raise Nowhere(f"no column of {messages.full_name} says who speaks: people write to each other, and nothing streams")
     if any(re.search(_STATE, plain(name)) for name in messages.columns):
         return
     for table in db.catalog.tables:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from ..catalog import NotSeen, Nowhere, quoted
+from ..catalog import Nowhere, quoted
 from ..report import Flaw
 from ..subject import OnlyBehaviour, Subject, listed_values, lookup_key, rule
 
@@ -13,6 +13,12 @@ COUNTERS = ("message_count_main", "message_count_helper", "message_count")
 def counters_of(db: Subject) -> list[str]:
     """Return the expected names of the counters of messages that sessions have."""
     return [name for name in COUNTERS if db.sessions.has(name)]
+
+
+def bounded_below(db: Subject, column: str) -> bool:
+    """Tell whether a CHECK keeps a column of sessions from being negative."""
+    bound = r">=?\s*\(?'?-?\d|\d\)?'?(::\w+)?\s*<=?|BETWEEN| = |abs\("
+    return any(re.search(bound, text) for text in db.catalog.checks(db.sessions.table, column))
 
 
 @rule(8, "sessions")
@@ -30,7 +36,7 @@ def session_times(db: Subject) -> Iterator[Flaw]:
             yield Flaw(table.full_name, f"an end before the start is taken: no constraint on {first} and {last}",
                        f"alter table {table.full_name} add check ({last} >= {first}) not valid;")  # fmt: skip
     for (name,) in singles:
-        if not db.catalog.checks(table, found[name]):
+        if not bounded_below(db, found[name]):
             yield Flaw(
                 table.full_name,
                 f"{found[name]} may be negative",
@@ -91,19 +97,55 @@ def message_count(db: Subject) -> Iterator[Flaw]:
     if not counters:
         yield Flaw(db.sessions.table.full_name, f"no trigger keeps {', '.join(db.sessions[name] for name in names)}")
         return
-    for trigger, source in counters:
-        condition = trigger.condition if trigger.side is None else ""
-        branches = re.search(r"\b(if|elsif|case|when|filter|where)\b[^;]*\bnew\w*\.", source) or re.search(r"\bnew\.", condition)
-        by_kind = len(names) > 1 or branches
-        if by_kind and not re.search(r"raise\s+exception|\belse\s+(update|perform|new\.|raise)", source):
-            yield Flaw(table.full_name, f"{trigger.name} passes over some messages in silence")
+    kinds = "|".join(re.escape(db.messages.word(name)) for name in ("role", "chat_type") if db.messages.has(name)) or "$"
+    is_told = False
+    for trigger, _ in counters:
+        if trigger.side is None and re.search(r"\bnew\.", trigger.condition):
+            yield Flaw(table.full_name, f"{trigger.name} counts only where {trigger.condition}")
+        for function in db.catalog.reached(trigger.function):
+            if not re.search(rf"\b({words})\b", function.source):
+                continue
+            if any(_is_silent(body, kinds, words) for body in _branches(function.source)) or _is_sum(
+                function.source, kinds, words
+            ):
+                yield Flaw(table.full_name, f"{function.name}() passes over some messages in silence")
+            is_told |= re.search(rf"\b({kinds})\b", function.source) is not None
+    if is_told:
+        raise OnlyBehaviour("a trigger counts by kind")
+
+
+def _branches(source: str) -> list[tuple[str, str]]:
+    """Return what decides and what is done, for each IF without another one in it and for each CASE of statements."""
+    ifs = re.findall(r"\bif\b([^;]*?)\bthen\b((?:(?!\bend if\b).)*)\bend if\b", source, re.DOTALL)
+    return ifs + [("", body) for body in re.findall(r"\bcase\b((?:(?!\bend case\b).)*)\bend case\b", source, re.DOTALL)]
+
+
+def _is_silent(branch: tuple[str, str], kinds: str, counters: str) -> bool:
+    """Tell whether a branch counts some kinds of messages and leaves the others as they are."""
+    condition, body = branch
+    counts = re.search(rf"\b({counters})\b", body)
+    if not counts or re.search(r"\b(raise|return)\b", body):
+        return False
+    if not condition:
+        return re.search(r"\belse\s+null\s*;", body) is not None
+    plain = re.sub(r"\bcase\b(?:(?!\bend\b).)*\bend\b", "", body, flags=re.DOTALL)
+    return re.search(rf"\b({kinds})\b", condition) is not None and not re.search(r"\belse\b", plain)
+
+
+def _is_sum(source: str, kinds: str, counters: str) -> bool:
+    """Tell whether each counter adds a comparison of its own, so that what equals none of them is added nowhere."""
+    added = re.findall(rf"\b({counters})\s*=\s*(?:\w+\.)?(?:{counters})\s*\+\s*\(\s*\(?\s*(?:\w+\.)?(?:{kinds})\s*=", source)
+    cased = re.findall(
+        rf"\b({counters})\s*=\s*(?:\w+\.)?(?:{counters})\s*\+\s*\(?\s*case\b[^;]*?\b(?:{kinds})\b[^;]*?\belse\s+0\b", source
+    )
+    return len({*added, *cased}) == len(counters.split("|"))
 
 
 @rule(12, "sessions")
 def session_duration(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the duration."""
     column = db.sessions.column("duration_seconds")
-    if not db.catalog.checks(db.sessions.table, column.name) and not column.generated:
+    if not bounded_below(db, column.name) and not column.generated:
         yield Flaw(
             db.sessions.table.full_name,
             f"{column.name} may be negative",
@@ -119,7 +161,8 @@ def enums(db: Subject) -> Iterator[Flaw]:
         if not db.messages.has(name):
             continue
         column = db.messages.column(name)
-        if column.is_text and column.base is None and not lookup_key(db, db.messages, name):
+        is_listed = column.base is not None and listed_values(db, db.messages, name)
+        if column.is_text and not is_listed and not lookup_key(db, db.messages, name):
             free.append(column.name)
     if not db.messages.has("role") and not db.messages.has("chat_type"):
         raise Nowhere("messages have no role and no kind of chat")
@@ -131,7 +174,11 @@ def enums(db: Subject) -> Iterator[Flaw]:
 def role_and_chat(db: Subject) -> Iterator[Flaw]:
     """A CHECK over role and chat together, where there are roles that belong to one chat."""
     pair = (db.messages["role"], db.messages["chat_type"])
-    if {"user", "assistant"} == set(listed_values(db, db.messages, "role")):
+    values = set(listed_values(db, db.messages, "role")) - {"system", "tool", "function", "developer"}
+    if not values:
+        raise Nowhere(f"{pair[0]} is no closed list, so nothing says which roles belong to which chat")
+    # One for each side belongs to every chat.
+    if len(values) <= 2:
         return
     if not db.catalog.checks(db.messages.table, *pair):
         yield Flaw(db.messages.table.full_name, f"no constraint over {' and '.join(pair)}")
@@ -178,6 +225,8 @@ def emoji_size(db: Subject) -> Iterator[Flaw]:
         return
     if "octet_length" in limits and largest and max(largest) < 35:
         yield Flaw(name, f"an emoji of a couple with skin tones has 35 bytes, and {max(largest)} are allowed")
+    elif largest and max(largest) > 1000:
+        yield Flaw(name, f"it takes a novel of {max(largest)}")
     elif not re.search(r">|<>|~", limits):
         yield Flaw(
             name, "an empty emoji is allowed", f"alter table {table.full_name} add check ({column.quoted} <> '') not valid;"
@@ -193,10 +242,20 @@ def scenario_titles(db: Subject) -> Iterator[Flaw]:
         others = {*index.columns} - {title, "", owner}
         if title in index.words | {*index.columns} and not others and index.predicate is None:
             return
-        if title.lower() in index.words and not others and index.predicate is not None:
-            raise NotSeen(f"{index.name} makes {title} unique where {index.predicate}")
+        if title.lower() in index.words and not others and index.predicate is not None and not _of_living(index.predicate):
+            yield Flaw(table.full_name, f"{title} is unique among some rows only: where {index.predicate}")
+            return
+        if title.lower() in index.words and not others:
+            return
     yield Flaw(
         table.full_name,
         f"nothing makes {title} unique",
         f"create unique index concurrently on {table.full_name} ({db.scenarios('title')});",
     )
+
+
+def _of_living(predicate: str) -> bool:
+    """Tell whether a predicate leaves out what is deleted or put away, and nothing else."""
+    away = r'"?\w*(delet|archiv|remov|retir)\w*"? IS NULL|NOT "?\w*(delet|archiv|remov|retir)\w*"?'
+    shown = r'"?(is_)?(active|published|visible|enabled)"?( = true| IS TRUE)?'
+    return re.fullmatch(rf"\(?({away}|{shown})\)?", predicate.strip("()")) is not None

@@ -28,7 +28,7 @@ def soft_delete(db: Subject) -> Iterator[Flaw]:
     """What a deleted account takes along, and whether a profile can be marked as deleted."""
     taken = _falls_with(db, db.catalog.accounts) if db.catalog.accounts else set()
     if db.messages.table.oid in taken:
-        yield Flaw(db.messages.table.full_name, "deleting an account deletes all its history, by ON DELETE CASCADE")
+        yield Flaw(db.messages.table.full_name, "deleting an account deletes all its history")
     elif "profiles" in db.tables and not db.profiles.has("deleted_at"):
         yield Flaw(db.profiles.table.full_name, "a profile cannot be marked as deleted")
 
@@ -38,10 +38,14 @@ def _falls_with(db: Subject, start: int) -> set[int]:
     gone, waiting = set(), [start]
     while waiting:
         target = waiting.pop()
-        for key in db.catalog.constraints:
-            if key.type == "f" and key.target == target and key.on_delete == "c" and key.table not in gone:
-                gone.add(key.table)
-                waiting.append(key.table)
+        falling = [
+            key.table for key in db.catalog.constraints if key.type == "f" and key.target == target and key.on_delete == "c"
+        ]
+        for source in db.catalog.trigger_sources(target, "DELETE"):
+            deleted = set(re.findall(r"\bdelete\s+from\s+(?:only\s+)?(?:\w+\.)?(\w+)", source))
+            falling += [table.oid for table in db.catalog.tables if table.name.lower() in deleted]
+        waiting += [table for table in falling if table not in gone]
+        gone |= {*falling}
     return gone
 
 
@@ -58,14 +62,24 @@ def message_roles(db: Subject) -> Iterator[Flaw]:
         yield Flaw(db.messages.table.full_name, f"no role is called assistant: {', '.join(dict.fromkeys(values))}")
 
 
-def refuses(db: Subject, table: Relation, column: str) -> list[str]:
-    """Return what the triggers do that refuse an update of a column, or put the old value back."""
+def refuses(db: Subject, table: Relation, column: str, *, by_name: bool = False) -> list[str]:
+    """Return what the triggers do that refuse an update of a column, or put the old value back.
+
+    Args:
+        by_name: only where they name the column, or compare the whole row.
+    """
+    name = re.escape(column.lower())
+    same = rf"new\.{name}\s*:?=\s*old\.{name}\b"
+    differs = rf"\b(new|old)\.{name}\b\s*(is\s+distinct\s+from|<>|!=)|to_jsonb\(new\)|\bnew(\.\*)?\s+is\s+distinct\s+from\s+old"
     found = []
     for trigger in db.catalog.triggers_of(table.oid, "UPDATE"):
-        source = db.catalog.reach(trigger.function)
-        kept = re.search(rf"new\.{re.escape(column.lower())}\s*:?=\s*old\.{re.escape(column.lower())}\b", source)
-        if (not trigger.watches or column in trigger.watches) and ("raise" in source or kept):
-            found.append(source)
+        if trigger.watches and column not in trigger.watches:
+            continue
+        for function in db.catalog.reached(trigger.function):
+            named = re.search(differs, function.source) or re.search(differs, trigger.condition) or trigger.watches == (column,)
+            if re.search(same, function.source) or ("raise" in function.source and (named or not by_name)):
+                found.append(db.catalog.reach(trigger.function))
+                break
     rules = [text for text in db.catalog.rewrite_rules(table) if "on update" in text and "instead nothing" in text]
     return found + rules
 
@@ -109,10 +123,11 @@ def scenario_order(db: Subject) -> Iterator[Flaw]:
         raise OnlyBehaviour(f"there is a {places[0]}")
 
 
-_UNTOLD = re.compile(
-    r"^(timestamp|ts|date|time|datetime|when|created|updated|modified|inserted|sent|started|ended|finished|completed|deleted|logged)$"
-    r"|^(creation|creat\w*|updat\w*|modif\w*|insert\w*|sent|start\w*|end|ended|complet\w*|finish\w*|delet\w*|log\w*)_(time|ts|timestamp|on|date)$"
+_TELLS = re.compile(
+    r"(_at|_on|_date|_day|_time|_until|_since|_from|_to|_start|_end|_begin|_deadline|_expiry|_seen|_month|_week|_year|_period|_moment)$"
+    r"|^(expires|starts|ends|last_seen|birthday|deadline|due)$|_?(expir|due_)"
 )
+_OTHERWISE = re.compile(r"^(creat|updat|modif|insert|delet)\w*_(time|date|on|ts|timestamp)$")
 
 
 @rule(39, "messages")
@@ -125,25 +140,21 @@ def timestamp_names(db: Subject) -> Iterator[Flaw]:
         for column in table.columns.values()
         if column.is_moment
     ]
-    is_habit = any(plain(column.name).endswith("_at") for _, column in moments)
+    has_habit = any(plain(column.name).endswith("_at") for _, column in moments)
     for table, column in moments:
         name = plain(column.name)
-        suffixed = "_" in name
-        if _UNTOLD.search(name) and (not suffixed or is_habit):
-            yield Flaw(
-                f"{table.full_name}.{column.quoted}",
-                f"{column.name} is named otherwise than the moments beside it"
-                if suffixed
-                else f"{column.name} does not say what happened then",
-            )
+        if not _TELLS.search(name):
+            yield Flaw(f"{table.full_name}.{column.quoted}", f"{column.name} does not say what happened then")
+        elif _OTHERWISE.search(name) and has_habit:
+            yield Flaw(f"{table.full_name}.{column.quoted}", f"{column.name} is named otherwise than the moments that end in _at")
 
 
 @rule(40, "messages")
 def on_update(db: Subject) -> Iterator[Flaw]:
-    """ON UPDATE of the foreign keys of these tables, and of those that point to them."""
+    """ON UPDATE of the foreign keys of these tables."""
     ours = {found.table.oid for found in db.tables.values()}
     for key in db.catalog.constraints:
-        if key.type == "f" and (key.table in ours or key.target in ours) and key.on_update == "a":
+        if key.type == "f" and key.table in ours and key.on_update == "a":
             table = db.catalog.by_oid.get(key.table)
             if table is not None:
                 yield Flaw(table.full_name, f"{key.name} does not say what a changed key does")

@@ -45,7 +45,7 @@ def definer_rpc(db: Subject) -> Iterator[Flaw]:
 def no_primary_key(db: Subject) -> Iterator[Flaw]:
     """The primary key of each table."""
     for table in db.catalog.tables:
-        if not db.catalog.primary_key(table) and not table.parent:
+        if not db.catalog.primary_key(table):
             yield Flaw(table.full_name, "it has no primary key")
 
 

@@ -7,7 +7,7 @@ from ..catalog import Nowhere, Policy, quoted
 from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
 from ..shape import Found, plain
-from ..subject import Subject, indexed, policy_flaw, rule
+from ..subject import Subject, assigns, indexed, policy_flaw, rule
 
 
 @rule(18, "sessions", "messages")
@@ -37,18 +37,25 @@ def messages_user_id(db: Subject) -> Iterator[Flaw]:
 
 
 def _asks_session(db: Subject, rule: str | None) -> bool:
-    """Tell whether an expression looks up the session of each row."""
+    """Tell whether an expression looks for the session of each row, where one person's messages could say whose they are."""
     if rule is None:
         return False
     sessions, messages = db.sessions.table, db.messages.table
+    people = {found.table.oid for role, found in db.tables.items() if role == "profiles"} | {db.catalog.accounts}
+    if sum(key.target in people for key in db.catalog.foreign_keys(sessions)) > 1:
+        return False
     for select in subselects(parsed(rule)):
         words = words_of(select)
-        reads = sessions.name.lower() in words
-        if reads and any(
-            word == messages.name.lower() and words[place + 1 : place + 2] == ["."] for place, word in enumerate(words)
-        ):
+        if sessions.name.lower() in words and (_in_own(parsed(rule)) or _names(words, messages.name)):
             return True
-    return any(sessions.name.lower() in db.catalog.reach(function) for function in _called(db, rule))
+    return any(
+        re.search(rf"\b{re.escape(sessions.name.lower())}\b", db.catalog.reach(function)) for function in _called(db, rule)
+    )
+
+
+def _names(words: list[str], table: str) -> bool:
+    """Tell whether a column is named with its table before it."""
+    return any(words[place : place + 2] == [table.lower(), "."] for place in range(len(words)))
 
 
 def _called(db: Subject, rule: str) -> list[int]:
@@ -99,11 +106,7 @@ def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows:
         if not any(session.lower() == word for word in words):
             return False
         calls = [call for call in db.reader.calls(condition) if call.name in db.reader.own and call.arguments]
-        return (
-            bool(calls)
-            or any(_ties_session(db, select, session) for select in subselects((condition,)))
-            or _in_own(db, condition)
-        )
+        return bool(calls) or any(_ties_session(db, select, session) for select in subselects((condition,))) or _in_own(condition)
 
     return always(policy.rule("insert"), holds)
 
@@ -116,7 +119,7 @@ def _ties_session(db: Subject, select: Group, session: str) -> bool:
     )
 
 
-def _in_own(db: Subject, condition: Group) -> bool:
+def _in_own(condition: Group) -> bool:
     """Tell whether a condition looks for the session among the caller's own."""
     words = words_of(condition)
     return "in" in words or "any" in words
@@ -126,7 +129,7 @@ def _is_set(db: Subject, messages: Found, owner: str) -> bool:
     """Tell whether a trigger sets the owner of each message from its session, whatever the client says."""
     name = re.escape(owner.lower())
     for trigger, source in db.guards(messages.table, "INSERT"):
-        sets = re.search(rf"new\.{name}\s*:?=(?!=)|into\s+(strict\s+)?new\.{name}\b", source)
+        sets = assigns(source, owner)
         only_null = re.search(rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}|nullif", source + " " + trigger.condition)
         if sets and not only_null and db.sessions.table.name.lower() in source:
             return True
@@ -186,10 +189,10 @@ def message_pages(db: Subject) -> Iterator[Flaw]:
     if counted:
         return
     default = table.columns[moment].default or ""
-    if re.search(r"\b(now\(\)|current_timestamp|transaction_timestamp\(\))", default, re.IGNORECASE):
+    if re.search(r"\b(now\(\)|current_timestamp|localtimestamp|(transaction|statement)_timestamp\(\))", default, re.IGNORECASE):
         yield Flaw(
             table.full_name,
-            f"{moment} is the transaction's moment, so that messages of one request tie",
+            f"{moment} is one moment for all messages of a request, so that they tie",
             f"alter table {table.full_name} alter {quoted(moment)} set default clock_timestamp();",
         )
 
