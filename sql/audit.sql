@@ -235,19 +235,21 @@ where pg_attribute.attacl is not null
 
 -- default privileges: of the roles that own tables here; without an entry of its own, EXECUTE goes to everybody
 with owner as (
-    select distinct relowner as role, relnamespace as schema
+    select distinct relowner as role
     from pg_catalog.pg_class
     where relkind in ('r', 'p') and relnamespace = any(current_setting('audit.schemas')::oid[])
 ),
 granted as (
-    select pg_default_acl.defaclobjtype as kind, acl.grantee, owner.role, owner.schema
+    select pg_default_acl.defaclobjtype as kind, acl.grantee, owner.role, pg_namespace.nspname
     from owner
+    join pg_catalog.pg_namespace on pg_namespace.oid = any(current_setting('audit.schemas')::oid[])
     join pg_catalog.pg_default_acl
-        on pg_default_acl.defaclrole = owner.role and pg_default_acl.defaclnamespace in (0, owner.schema)
+        on pg_default_acl.defaclrole = owner.role and pg_default_acl.defaclnamespace in (0, pg_namespace.oid)
     cross join aclexplode(pg_default_acl.defaclacl) as acl
     union all
-    select 'f', 0, owner.role, owner.schema
+    select 'f', 0, owner.role, pg_namespace.nspname
     from owner
+    join pg_catalog.pg_namespace on pg_namespace.oid = any(current_setting('audit.schemas')::oid[])
     where not exists (
         select
         from pg_catalog.pg_default_acl
@@ -259,10 +261,9 @@ granted as (
 select distinct
     case granted.kind when 'r' then 'tables' else 'functions' end,
     quote_ident(pg_get_userbyid(granted.role)),
-    pg_namespace.nspname::text,
+    granted.nspname::text,
     case when granted.grantee = 0 then 'public' else pg_roles.rolname::text end
 from granted
-join pg_catalog.pg_namespace on pg_namespace.oid = granted.schema
 left join pg_catalog.pg_roles on pg_roles.oid = granted.grantee
 where granted.kind in ('r', 'f') and (granted.grantee = 0 or pg_roles.rolname in ('anon', 'authenticated'));
 

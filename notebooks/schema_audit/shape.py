@@ -330,7 +330,10 @@ class _Search:
     def _profiles(self, sessions: Relation) -> Iterator[Relation]:
         """The table that a session's owner points to, else one that extends the accounts, else one that is called so."""
         owner = self.owner(sessions)
-        people = [table for table in self.tables if table.oid in self.people]
+        people = sorted(
+            (table for table in self.tables if table.oid in self.people),
+            key=lambda table: not _words(table.name) & _set("profiles"),
+        )
         yield from (table for table in people for key in self.catalog.foreign_keys(sessions)
                     if key.columns == (owner,) and key.target == table.oid)  # fmt: skip
         yield from (table for table in people for key in self.catalog.foreign_keys(table)

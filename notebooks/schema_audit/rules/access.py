@@ -146,6 +146,31 @@ def _closed(db: Subject, table: Relation, policy: Policy) -> str:
 
 
 @general(
+    "low",
+    "Policies that only another one holds back",
+    "Whoever drops or narrows the restrictive policy opens the table, and nothing in the other one says so.",
+)
+def policy_leans(db: Subject) -> Iterator[Flaw]:
+    """Permissive policies for writing that are true, where a restrictive one asks who is calling."""
+    for table in db.exposed_tables:
+        for policy in db.catalog.policies_of(table) if table.has_rls else []:
+            leans = [
+                command
+                for command in ("insert", "update", "delete")
+                for role in db.catalog.clients
+                if policy.holds_for(role, command)
+                and db.catalog.may(role, command, table)
+                and db.reader.is_open(policy.rule(command), lambda condition: False)
+                and db.restricted(table, role, command, lambda condition: True)
+            ]
+            if leans:
+                held = ", ".join(sorted(other.name for other in db.catalog.policies_of(table, permissive=False)))
+                yield policy_flaw(
+                    policy, f"it lets everybody {' and '.join(dict.fromkeys(leans))}, and only {held} holds them back"
+                )
+
+
+@general(
     "high",
     "Policies that trust what users write about themselves",
     "Anybody can change their own user_metadata, so it proves nothing about them.",

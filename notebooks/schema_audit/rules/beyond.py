@@ -8,7 +8,7 @@ from ..catalog import CLIENTS, Index, NotSeen, Nowhere
 from ..expressions import Group, always, words_of
 from ..report import Flaw
 from ..shape import Found, called
-from ..subject import Subject, assigns, indexed, policy_flaw, revoked, rule
+from ..subject import Subject, assigns, indexed, listed_values, policy_flaw, revoked, rule
 from .data_integrity import counters_of
 from .design import refuses
 
@@ -128,8 +128,11 @@ def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
         values = {word.strip("'").lower() for word in words if word.startswith("'")}
         if "<>" in words or "not" in words:
             return bool(values) or found.column("role").plain_type == "boolean"
-        known = values & _USERS
-        return values <= _USERS if known else len(values) == 1 or found.column("role").plain_type == "boolean"
+        if found.column("role").plain_type == "boolean":
+            return True
+        # One word that is none of the usual ones may well mean the person.
+        told = values & _USERS or {value.lower() for value in listed_values(db, found, "role")} & _USERS
+        return values <= _USERS if told else len(values) == 1
 
     if not table.has_rls:
         yield Flaw(table.full_name, f"a person writes as whoever they like: {role} is theirs to give")

@@ -133,10 +133,11 @@ _OTHERWISE = re.compile(r"^(creat|updat|modif|insert|delet)\w*_(time|date|on|ts|
 @rule(39, "messages")
 def timestamp_names(db: Subject) -> Iterator[Flaw]:
     """Names of the columns that hold a moment."""
+    tools = {(schema, name) for schema, name, _ in db.catalog.histories}
     moments = [
         (table, column)
         for table in db.catalog.tables
-        if table.schema in db.home
+        if table.schema in db.home and (table.schema, table.name) not in tools
         for column in table.columns.values()
         if column.is_moment
     ]
