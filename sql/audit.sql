@@ -26,7 +26,7 @@ select
         from unnest(pg_class.reloptions) as option
         where lower(option) in ('security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1')
     ),
-    coalesce((select min(inhparent::bigint) from pg_catalog.pg_inherits where inhrelid = pg_class.oid), 0),
+    coalesce((select min(pg_inherits.inhparent::bigint) from pg_catalog.pg_inherits where pg_inherits.inhrelid = pg_class.oid), 0),
     pg_class.relispartition
 from pg_catalog.pg_class
 join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
@@ -76,7 +76,7 @@ select
     ),
     pg_constraint.confrelid::bigint,
     case when pg_constraint.contype = 'f' then pg_constraint.confrelid::regclass::text else '' end,
-    coalesce((select indisprimary from pg_catalog.pg_index where indexrelid = pg_constraint.conindid), true),
+    coalesce((select pg_index.indisprimary from pg_catalog.pg_index where pg_index.indexrelid = pg_constraint.conindid), true),
     pg_constraint.confupdtype::text,
     pg_constraint.confdeltype::text
 from pg_catalog.pg_constraint
@@ -115,7 +115,7 @@ select
     pg_index.indnatts > pg_index.indnkeyatts,
     pg_get_indexdef(pg_index.indexrelid),
     pg_index.indisunique,
-    exists (select from pg_catalog.pg_constraint where pg_constraint.conindid = pg_index.indexrelid),
+    pg_index.indexrelid in (select pg_constraint.conindid from pg_catalog.pg_constraint),
     pg_get_expr(pg_index.indpred, pg_index.indrelid)
 from pg_catalog.pg_index
 join pg_catalog.pg_class as index on index.oid = pg_index.indexrelid

@@ -38,8 +38,8 @@ def test_writes_a_row_a_fix_a_check_a_rule_and_a_section(checkout: Path) -> None
     (path,) = (checkout / "sql" / "fixes").glob(f"{number}_*.sql")
     assert path.name == f"{number}_sessions_know_no_device.sql"
     assert "still to be written" in Fix(number, path).body
-    for module, decorator in (("checks/beyond.py", "check"), ("audit/rules/beyond.py", "rule")):
-        path = checkout / "notebooks" / "workbook" / module
+    for module, decorator in (("workbook/checks/beyond.py", "check"), ("schema_audit/rules/beyond.py", "rule")):
+        path = checkout / "notebooks" / module
         subprocess.run([sys.executable, "-m", "ruff", "check", path], check=True)
         tree = ast.parse(path.read_text())
         function = tree.body[-1]

@@ -2,10 +2,10 @@
 
 import re
 
+from schema_audit.catalog import Catalog, Relation
 from sqlalchemy import inspect
 from sqlalchemy.engine.reflection import ObjectKind
 
-from .audit.catalog import Catalog, Relation
 from .catalogue import all_issues
 from .database import Database
 from .tables import Table

@@ -35,9 +35,9 @@ def {function}(database: Database) -> str | None:
 RULE = '''
 
 @rule({number})
-def {function}(db: Subject) -> str | None:
+def {function}(db: Subject) -> Iterator[Flaw]:
     """Say where in the catalog the flaw shows."""
-    raise NotSeen("nobody has written this rule yet")
+    yield Flaw("schema.table", "nobody has written this rule yet")
 '''
 
 SECTION = [
@@ -77,7 +77,7 @@ def add_issue(title: str, symptom: str, severity: str = "medium", root: Path = R
     package = root / "notebooks" / "workbook"
     category = beyond()[0].category
     module = f"{module_of(category)}.py"
-    checks, rules = package / "checks" / module, package / "audit" / "rules" / module
+    checks, rules = package / "checks" / module, root / "notebooks" / "schema_audit" / "rules" / module
     notebook = root / "notebooks" / f"{all_notebooks()[category]}.ipynb"
     beyond_csv = root / "data" / "beyond.csv"
     number = int(read_csv(beyond_csv)[-1]["number"]) + 1
