@@ -7,7 +7,7 @@ alter default privileges in schema public revoke all on sequences from anon, aut
 alter default privileges in schema public revoke all on functions from anon, authenticated;
 
 create schema supabase_migrations;
-create table supabase_migrations.schema_migrations (version text primary key, statements text [], name text);
+create table supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
 comment on table supabase_migrations.schema_migrations is 'One row a file of supabase/migrations, by its fourteen digits.';
 
 create schema private;

@@ -74,7 +74,7 @@ create view public.customer_contacts as
 select c.full_name, u.email from public.customers as c inner join auth.users as u on c.id = u.id;
 
 create materialized view public.sales_by_day as
-select date_trunc('day', created_at) as day, count(*) as orders from public.orders group by 1;
+select date_trunc('day', created_at) as day, count(*) as orders from public.orders group by date_trunc('day', created_at);
 
 create function public.cancel_order(number bigint) returns void language sql security definer set search_path = '' as $$
     update public.orders set status = 'cancelled' where id = number;

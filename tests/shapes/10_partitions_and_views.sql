@@ -65,7 +65,7 @@ create view public.staff_overview as select id, student_id from public.conversat
 revoke all on public.staff_overview from anon, authenticated;
 
 create materialized view public.weekly_usage as
-select date_trunc('week', created_at) as week, count(*) as messages from public.messages group by 1;
+select date_trunc('week', created_at) as week, count(*) as messages from public.messages group by date_trunc('week', created_at);
 create materialized view public.staff_usage as select count(*) as messages from public.messages;
 revoke all on public.staff_usage from anon, authenticated;
 
