@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from ..catalog import COMMANDS, Policy, Relation, quoted
-from ..expressions import Group, parsed, subselects, words_of
+from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
 from ..subject import Subject, general, policy_flaw, told_by_flag
 
@@ -168,6 +168,37 @@ def policy_leans(db: Subject) -> Iterator[Flaw]:
                 yield policy_flaw(
                     policy, f"it lets everybody {' and '.join(dict.fromkeys(leans))}, and only {held} holds them back"
                 )
+
+
+@general(
+    "high",
+    "Memberships that people give themselves",
+    "Whoever may write the row that lets them in is in: all that the membership guards is open.",
+)
+def join_open(db: Subject) -> Iterator[Flaw]:
+    """INSERT on tables of members that other policies ask: whether it asks anything of what is joined."""
+    rules = [(policy.table, f"{policy.using} {policy.check}".lower()) for policy in db.catalog.policies]
+    rules += [(0, function.source) for function in db.catalog.plain_functions() if db.asks_caller(function)]
+    for table in db.exposed_tables:
+        owner = db.owners.get(table.oid)
+        joined = [
+            key.columns[0]
+            for key in db.catalog.foreign_keys(table)
+            if len(key.columns) == 1 and key.columns[0] != owner and key.target not in (db.catalog.accounts, table.oid)
+        ]
+        if owner is None or not table.has_rls:
+            continue
+        for column in joined:
+            guards = rf"\b(from|join)\b[^;]*\b{re.escape(table.name.lower())}\b[^;]*\b{re.escape(column.lower())}\b"
+            if not any(oid != table.oid and re.search(guards, text) and owner.lower() in text for oid, text in rules):
+                continue
+            for policy in {
+                policy.name: policy for role in db.catalog.clients if db.can(role, "insert", table)
+                for policy in db.binding(table, role, "insert")
+            }.values():  # fmt: skip
+                asks = always(policy.rule("insert"), lambda condition: column.lower() in words_of(condition))  # noqa: B023
+                if not asks and always(policy.rule("insert"), db.reader.asks_who):
+                    yield policy_flaw(policy, f"it lets anybody make themselves a member: it asks nothing of {column}")
 
 
 @general(
