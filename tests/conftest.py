@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import Run
 from workbook import server
-from workbook.paths import NOTEBOOKS, ROOT
+from workbook.paths import BUILD, NOTEBOOKS, ROOT
 from workbook.server import Account, EmbeddedServer
 
 
@@ -62,3 +62,48 @@ def run_python() -> Run:
         )
 
     return run
+
+
+SUPABASE_CLI = "2.117.0"
+"""The CLI that the README's commands are tried with, and whose advisors the audit is held against."""
+
+
+@pytest.fixture(scope="session")
+def supabase_cli() -> Path:
+    """The CLI, installed once into an ignored folder."""
+    folder = BUILD / f"supabase-cli-{SUPABASE_CLI}"
+    program = folder / "node_modules" / ".bin" / "supabase"
+    if program.exists():
+        return program
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not there, which brings the Supabase CLI")
+    scratch = folder.with_suffix(".new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        done = subprocess.run(
+            [
+                npm,
+                "install",
+                "--prefix",
+                scratch,
+                "--no-save",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                f"supabase@{SUPABASE_CLI}",
+            ],
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm does not answer within three minutes, so there is no Supabase CLI")
+    if done.returncode != 0:
+        pytest.skip(f"npm cannot install the Supabase CLI: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")
+    scratch.rename(folder)
+    return program
+
+

@@ -1,5 +1,7 @@
 """Functions that several test files use."""
 
+import random
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection
 from workbook import OWNER, Actor, Database
-from workbook.database import Refusal, Transaction, assume, driver
+from workbook.database import OWNER_ROLE, Refusal, Transaction, assume, driver
 from workbook.server import EmbeddedServer, libpq_url
 
 
@@ -17,6 +19,26 @@ def ask(own: EmbeddedServer, sql: str) -> object:
     with psycopg.connect(libpq_url(own.url), autocommit=True) as connection:
         cursor = connection.execute(sql)
         return cursor.fetchone()[0] if cursor.description else None
+
+
+def listen(own: EmbeddedServer, password: str) -> int:
+    """Let a server listen on loopback too, for the schema's owner with a password; return its port."""
+    with socket.socket() as probe:
+        # Below the ports that the system hands out to whoever connects to something.
+        while True:
+            port = random.randrange(20000, 32768)
+            try:
+                probe.bind(("127.0.0.1", port))
+                break
+            except OSError:
+                continue
+    ask(own, f"alter role {OWNER_ROLE} login password '{password}'")
+    ask(own, "alter system set listen_addresses = '127.0.0.1'")
+    ask(own, f"alter system set port = {port}")
+    own.stop()
+    (own.data / "pg_hba.conf").write_text(f"local all all trust\nhost all {OWNER_ROLE} 127.0.0.1/32 scram-sha-256\n")
+    own.start()
+    return port
 
 
 def is_one_sentence(error: Exception) -> bool:

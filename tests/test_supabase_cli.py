@@ -4,11 +4,8 @@ It needs npm and its registry, but no Docker: the CLI talks to a PostgreSQL of t
 """
 
 import os
-import random
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -16,17 +13,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from helpers import ask, schema
+from helpers import ask, listen, schema
 from workbook import ADMIN, Database, fixes, migrations
 from workbook.database import DATA_SETS, OWNER_ROLE
 from workbook.errors import WorkbookError
-from workbook.paths import BUILD, DATA, SQL
+from workbook.paths import DATA, SQL
 from workbook.server import EmbeddedServer, libpq_url
 
 pytestmark = pytest.mark.slow
-
-VERSION = "2.117.0"
-"""The CLI that the README's commands are tried with."""
 
 FIXES = fixes.all_fixes()
 V1 = {
@@ -40,64 +34,16 @@ PASSWORD = "maraum"
 
 
 @pytest.fixture(scope="module")
-def cli() -> Path:
-    """The CLI, installed once into an ignored folder."""
-    folder = BUILD / f"supabase-cli-{VERSION}"
-    program = folder / "node_modules" / ".bin" / "supabase"
-    if program.exists():
-        return program
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not there, which brings the Supabase CLI")
-    scratch = folder.with_suffix(".new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        done = subprocess.run(
-            [
-                npm,
-                "install",
-                "--prefix",
-                scratch,
-                "--no-save",
-                "--no-audit",
-                "--no-fund",
-                "--ignore-scripts",
-                f"supabase@{VERSION}",
-            ],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm does not answer within three minutes, so there is no Supabase CLI")
-    if done.returncode != 0:
-        pytest.skip(f"npm cannot install the Supabase CLI: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")
-    scratch.rename(folder)
-    return program
+def cli(supabase_cli: Path) -> Path:
+    """The CLI."""
+    return supabase_cli
 
 
 @pytest.fixture(scope="module")
 def port(lasting_server: EmbeddedServer) -> int:
     """Let the server listen on loopback too, for the schema's owner with a password; return its port."""
-    with socket.socket() as probe:
-        # Below the ports that the system hands out to whoever connects to something.
-        while True:
-            port = random.randrange(20000, 32768)
-            try:
-                probe.bind(("127.0.0.1", port))
-                break
-            except OSError:
-                continue
     ask(lasting_server, (SQL / "platform" / "roles.sql").read_text())
-    ask(lasting_server, f"alter role {OWNER_ROLE} login password '{PASSWORD}'")
-    ask(lasting_server, "alter system set listen_addresses = '127.0.0.1'")
-    ask(lasting_server, f"alter system set port = {port}")
-    lasting_server.stop()
-    (lasting_server.data / "pg_hba.conf").write_text(f"local all all trust\nhost all {OWNER_ROLE} 127.0.0.1/32 scram-sha-256\n")
-    lasting_server.start()
-    return port
+    return listen(lasting_server, PASSWORD)
 
 
 class _Elsewhere(Database):

@@ -88,6 +88,9 @@ def _connect(url: str) -> psycopg.Connection:
         if password:
             reason = reason.replace(password[1], "…")
         raise AuditError(f"The database cannot be reached ({reason}); check DATABASE_URL, and that the server runs.") from None
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        # Such a server refuses to say in another encoding what nobody has said the encoding of.
+        connection.execute("set client_encoding to sql_ascii")
     for kind in ("text", "name", "varchar", "bpchar"):
         connection.adapters.register_loader(kind, _Text)
     return connection

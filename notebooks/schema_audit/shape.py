@@ -258,7 +258,7 @@ class _Search:
             text = _match(messages, "messages", "content", lambda column: column.is_text or column.plain_type.startswith("json"))
             speaker = _match(messages, "messages", "role", self._speaks)
             said = bool(_words(messages.name) & _set("messages"))
-            if "messages" not in chosen and (text is None or not (said or speaker)):
+            if "messages" not in chosen and text is None:
                 continue
             points = self._pointed_to(messages) if "sessions" not in chosen else {chosen["sessions"].oid: 3.0}
             for oid, evidence in points.items():
