@@ -25,8 +25,8 @@ def as_html(report: Report) -> str:
             _head(report),
             _contents(report),
             *(_severity(report, severity) for severity in SEVERITIES),
-            _sentences("Not recognised", report.needs),
             _unchecked(report),
+            _sentences("Not recognised", report.needs),
             _sentences("What trying said", tried(report)),
             _folded("Absent", report.of(ABSENT)),
             _folded("Does not apply", report.of(NOWHERE)),
@@ -73,7 +73,7 @@ def _contents(report: Report) -> str:
     rows = "".join(
         f'<tr><td><span class="tag {finding.severity}">{finding.severity}</span></td>'
         f'<td><a href="#{_anchor(finding)}">{_text(finding.title)}</a></td>'
-        f'<td class="wide faint">{_text(place(finding))}</td><td class="number">{_objects(finding)}</td></tr>\n'
+        f'<td class="wide rule">{_text(place(finding))}</td><td class="number">{_objects(finding)}</td></tr>\n'
         for finding in found
     )
     head = '<tr><th>severity</th><th>what is wrong</th><th class="wide">rule</th><th class="number">objects</th></tr>'
@@ -129,14 +129,16 @@ def _fix(lines: list[str]) -> str:
 
 
 def _link(link: str) -> str:
-    return f'<a href="{_text(link)}">{_text(link)}</a>' if link.startswith(("https://", "http://")) else _text(link)
+    if not link.startswith(("https://", "http://")):
+        return _text(link)
+    return f'<a href="{_text(link)}">the workbook\'s section on it</a>'
 
 
 def _unchecked(report: Report) -> str:
     findings = report.of(UNCHECKED)
     rows = "".join(
         f'<tr><td><span class="tag {finding.severity}">{finding.severity}</span></td><td>{_text(finding.title)}</td>'
-        f'<td class="wide faint">{_text(place(finding))}</td><td>{_text(finding.reason)}</td></tr>\n'
+        f'<td class="wide rule">{_text(place(finding))}</td><td>{_text(finding.reason)}</td></tr>\n'
         for finding in findings
     )
     head = '<tr><th>severity</th><th>what it would be</th><th class="wide">rule</th><th>why it was not checked</th></tr>'
@@ -147,7 +149,7 @@ def _unchecked(report: Report) -> str:
 def _folded(heading: str, findings: list[Finding]) -> str:
     rows = "".join(
         f"<tr><td>{_text(finding.title)}</td>"
-        f'<td class="wide faint">{_text(place(finding))}</td><td>{_text(finding.reason or finding.looked_at)}</td></tr>\n'
+        f'<td class="wide rule">{_text(place(finding))}</td><td>{_text(finding.reason or finding.looked_at)}</td></tr>\n'
         for finding in findings
     )
     table = f'<table class="list">\n<tbody>\n{rows}</tbody>\n</table>'
