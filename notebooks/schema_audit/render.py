@@ -38,12 +38,10 @@ def as_text(report: Report, width: int | None = None) -> str:
 
 def grouped(flaws: Iterable[Flaw]) -> dict[str, list[str]]:
     """Return the objects by what is wrong with them, in the report's order."""
-    objects: dict[str, list[str]] = {}
+    objects: dict[str, dict[str, None]] = {}
     for flaw in flaws:
-        same = objects.setdefault(flaw.says, [])
-        if flaw.object not in same:
-            same.append(flaw.object)
-    return objects
+        objects.setdefault(flaw.says, {})[flaw.object] = None
+    return {says: list(names) for says, names in objects.items()}
 
 
 def fixes(flaws: Iterable[Flaw]) -> list[str]:
@@ -116,15 +114,17 @@ def _unchecked(report: Report) -> list[str]:
 
 def _summary(report: Report) -> list[str]:
     verdicts = (FOUND, UNCHECKED, ABSENT, NOWHERE)
-    lines = [f"{'severity':<10}" + "".join(f"{verdict:>16}" for verdict in verdicts)]
+    lines = [f"{'severity':<9}" + "".join(f"  {verdict:>5}" for verdict in verdicts)]
     for severity in SEVERITIES:
-        lines.append(f"{severity:<10}" + "".join(f"{report.count(verdict, severity):>16}" for verdict in verdicts))
+        counts = (f"  {report.count(verdict, severity):>{max(len(verdict), 5)}}" for verdict in verdicts)
+        lines.append(f"{severity:<9}" + "".join(counts))
     return lines if report.findings else []
 
 
 def _firm(name: str, width: int) -> str:
+    name = " ".join(printable(name).split())
     # A name that fills half a line may be broken like anything else.
-    return " ".join(name.split()) if len(name) > width // 2 else " ".join(name.split()).replace(" ", _FIRM)
+    return name if len(name) > width // 2 else name.replace(" ", _FIRM)
 
 
 def _wrapped(text: str, width: int, first: str = "", later: str | None = None) -> list[str]:

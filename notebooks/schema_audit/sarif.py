@@ -58,7 +58,7 @@ def as_sarif(report: Report, source: str = SOURCE) -> str:
         "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notes}],
         "results": results[:MOST_RESULTS],
     }
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, ensure_ascii=False) + "\n"
 
 
 def _rule(finding: Finding, report: Report) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def _message(finding: Finding, flaw: Flaw) -> str:
 
 
 def _location(flaw: Flaw, sources: Sources) -> dict[str, Any]:
-    at, what = sources.place(flaw.object), named(flaw.object)
+    what = named(flaw.object)
+    at = sources.place(what)
     return {
         "physicalLocation": {
             "artifactLocation": {"uri": at.uri},

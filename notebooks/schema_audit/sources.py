@@ -62,7 +62,7 @@ class Sources:
 
     def __init__(self, folder: str) -> None:
         """Read the SQL files of a folder; one that is not there has none."""
-        self._folder = folder
+        self._elsewhere = Place(_uri(Path(folder)), 1, 1, 2)
         self._made: dict[tuple[str, str, str], list[tuple[str, Place]]] = {}
         for path in sorted(Path(folder).rglob("*.sql")) if Path(folder).is_dir() else []:
             try:
@@ -70,9 +70,8 @@ class Sources:
             except OSError:
                 continue
 
-    def place(self, text: str) -> Place:
+    def place(self, what: Named) -> Place:
         """Return where an object is made; the folder itself where no statement creates it by that name."""
-        what = named(text)
         if what.kind in _ON_A_TABLE:
             found = self._find(what.kind, what.name, what.table[-1]) or self._find("relation", what.table)
         elif what.kind == "function":
@@ -80,7 +79,7 @@ class Sources:
         else:
             found = self._find("relation", what.table or what.name[:2]) or self._find("relation", what.name[:1])
             found = found or self._find(what.kind, what.name)
-        return found or Place(_uri(Path(self._folder)), 1, 1, 2)
+        return found or self._elsewhere
 
     def _find(self, kind: str, name: tuple[str, ...], table: str = "") -> Place | None:
         schema = name[-2] if len(name) > 1 else ""
