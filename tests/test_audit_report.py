@@ -386,6 +386,22 @@ class TestAddress:
     def test_it_is_read_as_others_write_it(self, given: str, taken: str) -> None:
         assert libpq_address(given) == taken
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://u:a/b@h/d",
+            "postgresql://u:a@b@h/d",
+            "postgresql://u:a:b/c@h/d",
+            "postgresql://u:12/b@h/d",
+            "host=",
+            "chat",
+            "",
+        ],
+    )
+    def test_one_that_is_torn_at_its_password_is_refused(self, url: str) -> None:
+        with pytest.raises(AuditError, match="^The database's address cannot be read"):
+            libpq_address(url)
+
     def test_a_short_password_does_not_take_a_sentence_apart(self) -> None:
         assert without_password("a database of an a", "postgresql://u:a@h/d") == "*** database of an ***"
         assert without_password("p@ss and p%40ss", "postgresql://u:p%40ss@h/d") == "*** and ***"
