@@ -393,7 +393,6 @@ class TestAddress:
             "postgresql://u:a@b@h/d",
             "postgresql://u:a:b/c@h/d",
             "postgresql://u:12/b@h/d",
-            "host=",
             "chat",
             "",
         ],
