@@ -10,7 +10,7 @@ RELEASE_18 := 18.6.0
 PYTHON ?= python3 python3.14 python3.13 python3.12
 VENV := .venv
 export PYTHONPATH := notebooks
-export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR TO STEP BACKUP OLD_CLIENTS
+export PG CLOCK TITLE SYMPTOM SEVERITY BEHAVIOUR TABLES FAIL_ON BOOK SOURCE TO STEP BACKUP OLD_CLIENTS
 # The workbook's own kernel before any that the user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -68,8 +68,8 @@ bench: setup ## Run the benchmarks at SCALE, and keep their outputs and runs (me
 figures: setup ## Measure the README's figures and write them there (a few minutes)
 	@$(VENV)/bin/python -m workbook figures
 
-audit: setup ## Say which issues the database at DATABASE_URL has; BEHAVIOUR=1 tries things too, and rolls them back
-	@$(VENV)/bin/python -m workbook audit
+audit: setup ## Say what is wrong with the schema at DATABASE_URL; BEHAVIOUR=1 tries things too, and rolls them back
+	@$(VENV)/bin/python -m schema_audit
 
 migrations: setup ## Write the fixes into the Supabase project TO=path/to/supabase, as migrations later than its own
 	@$(VENV)/bin/python -m workbook migrations

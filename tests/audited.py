@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from schema_audit import Finding, _connect, _try, examine, look
+from schema_audit import Finding
 from schema_audit.catalog import NotSeen
+from schema_audit.examine import connect, examine, look, try_out
 from schema_audit.report import FOUND, UNCHECKED
 from schema_audit.rules import RULES, Subject
 from workbook.database import OWNER_ROLE
@@ -37,9 +38,7 @@ def changed(connection: psycopg.Connection, sql: str, *, as_owner: bool = False)
 
 def findings(subject: Subject) -> dict[int | str, Finding]:
     """Return what each rule that applies says, by its number or its name."""
-    return {
-        rule.number or rule.name: examine(rule, subject) for rule in RULES.values() if {*rule.needs} <= {*subject.tables}
-    }
+    return {rule.number or rule.name: examine(rule, subject) for rule in RULES.values() if {*rule.needs} <= {*subject.tables}}
 
 
 def found(subject: Subject) -> set[int | str]:
@@ -50,9 +49,7 @@ def found(subject: Subject) -> set[int | str]:
 def verdict(subject: Subject, rule: int | str, connection: psycopg.Connection) -> str:
     """Return what a rule says; where the catalog cannot tell, what trying says."""
     finding = findings(subject)[rule]
-    return _try(finding, connection, subject).verdict if finding.verdict == UNCHECKED else finding.verdict
+    return try_out(finding, connection, subject).verdict if finding.verdict == UNCHECKED else finding.verdict
 
-
-connect = _connect
 
 __all__ = ["NotSeen", "changed", "connect", "found", "findings", "platform_database", "verdict"]

@@ -10,9 +10,10 @@ from audited import changed, connect, findings, found, verdict
 from breaks import BREAKS, Variation
 from fine import FINE
 from helpers import is_one_sentence
-from schema_audit import AuditError, Report, audit, look
+from schema_audit import AuditError, Report, audit
 from schema_audit.behaviour import PROBES, stage
 from schema_audit.catalog import Catalog
+from schema_audit.examine import look
 from schema_audit.report import ABSENT, FOUND, UNCHECKED
 from schema_audit.rules import RULES, OnlyBehaviour, Subject, by_number
 from schema_audit.shape import recognise

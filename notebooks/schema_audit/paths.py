@@ -1,15 +1,29 @@
-"""Where the audit's SQL and data lie: beside the package where it is installed, else in the checkout."""
+"""Where the audit's files lie: in the checkout, or in the package where that is installed alone."""
 
 import csv
+from importlib.resources import files
 from pathlib import Path
 
-_HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parents[1]
-SQL = _HERE / "sql" if (_HERE / "sql").is_dir() else _ROOT / "sql"
-DATA = _HERE / "data" if (_HERE / "data").is_dir() else _ROOT / "data"
+VERSION = "1.0.0"
+"""The version of the audit and of the workbook; pyproject.toml reads it here."""
+
+_PACKAGE = Path(str(files(__package__)))
+_ABOVE = _PACKAGE.parents[1]
+
+CHECKOUT = _ABOVE if (_ABOVE / "pyproject.toml").exists() and (_ABOVE / "sql" / "audit.sql").exists() else None
+"""The checkout that the audit runs from; None where the package is installed alone."""
+
+# pyproject.toml puts these two folders of the checkout into the package.
+SQL = (CHECKOUT or _PACKAGE) / "sql"
+DATA = (CHECKOUT or _PACKAGE) / "data"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Return a file's rows, each by the names of its first line."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def default_output() -> Path:
+    """Return the folder that reports go to: build/audit in the checkout, else schema-audit where the command runs."""
+    return CHECKOUT / "build" / "audit" if CHECKOUT else Path("schema-audit")
