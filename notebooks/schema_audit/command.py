@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .report import Report
 
 NOTHING_FOUND, SOMETHING_FOUND, NO_VERDICT = 0, 1, 2
-ROLES = ("sessions", "messages", "profiles", "scenarios", "logs")
-"""The tables that can be named by hand."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,6 +49,7 @@ def tables_by_hand(text: str) -> dict[str, str]:
         AuditError: it cannot be read so, names a table twice, or names one that no rule looks for.
     """
     from .errors import AuditError
+    from .shape import COLUMNS
 
     example = 'write TABLES="sessions=chats messages=chat_messages"'
     try:
@@ -62,8 +61,8 @@ def tables_by_hand(text: str) -> dict[str, str]:
         role, is_assigned, table = word.partition("=")
         if not is_assigned or not table:
             raise AuditError(f"TABLES cannot be read at {word!r}; {example}.")
-        if role not in ROLES:
-            raise AuditError(f"TABLES names {role!r}, which no rule looks for; the tables are {', '.join(ROLES)}.")
+        if role not in COLUMNS:
+            raise AuditError(f"TABLES names {role!r}, which no rule looks for; the tables are {', '.join(COLUMNS)}.")
         if role in named:
             raise AuditError(f"TABLES names {role} twice; {example}.")
         named[role] = table

@@ -141,7 +141,7 @@ def _link(rule: Rule, book: str) -> str:
     if rule.number is None:
         return ""
     notebook = all_issues()[rule.number].notebook
-    return f"{book.rstrip('/')}/{notebook}.html#issue-{rule.number}" if book else f"section {rule.number} of {notebook}"
+    return f"{book.rstrip('/')}/{notebook}.html#issue-{rule.number}" if book else f"section {rule.number} of notebook {notebook}"
 
 
 # --- Trying ---------------------------------------------------------------------------------------------------

@@ -301,6 +301,19 @@ def revoked(db: Subject, table: Relation, command: str) -> str:
     return f"revoke {command} on {table.full_name} from {clients};  -- then grant {command} on the columns that are theirs"
 
 
+def narrowed(policy: Policy, condition: str) -> str:
+    """Return the statement that makes a policy ask for one more condition, and for what it asks already."""
+
+    def also(rule: str | None) -> str:
+        kept = (rule or "true").strip()
+        return condition if kept.strip("() ").lower() == "true" else f"{kept} and {condition}"
+
+    clauses = [f"using ({also(policy.using)})"] if policy.command != "insert" else []
+    if policy.command == "insert" or policy.check is not None:
+        clauses.append(f"with check ({also(policy.check)})")
+    return f"alter policy {policy.full_name} {' '.join(clauses)};"
+
+
 def told_by_flag(group: Group) -> bool:
     """Tell whether a condition asks the row whether it is meant to be seen; then others may see it on purpose."""
     words = words_of(group)

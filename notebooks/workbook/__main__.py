@@ -1,5 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable, rollouts and costs), lab, exercises, figures, audit, migrations,
-rollout, book, slides, issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable, rollouts and costs), lab, exercises, figures, migrations, rollout,
+book, slides, issue, stop."""
 
 import argparse
 import os
@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from . import book, clients, costs, order, privileges_sql, report, server, writes
-from .audit import audit as look_for_issues
-from .audit.render import as_text, write
 from .bench import commit
 from .catalogue import readme_index
 from .database import clone
@@ -154,21 +152,6 @@ def write_readme_part(name: str, text: str) -> None:
     readme.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- end of {name} -->{after}")
 
 
-def audit() -> int:
-    """Look for the issues in the database at DATABASE_URL; return 0 where there is none and 1 where there is one.
-
-    BEHAVIOUR=1 tries what the catalog cannot tell too.
-    """
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise WorkbookError("Say which database to audit: make audit DATABASE_URL=postgresql://user:password@host:5432/database.")
-    report = look_for_issues(url, behaviour=os.environ.get("BEHAVIOUR", "0") not in ("", "0"))
-    print(as_text(report))
-    html, json = write(report, BUILD / "audit")
-    print(f"The report is at {html} and {json}")
-    return report.status
-
-
 def migrations() -> None:
     """Write the fixes into the Supabase project at TO."""
     to = os.environ.get("TO", "").strip()
@@ -197,8 +180,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "exercises": exercises,
     "figures": figures,
 }
-WITHOUT_SERVER: dict[str, Callable[[], int | None]] = {
-    "audit": audit,
+WITHOUT_SERVER: dict[str, Callable[[], None]] = {
     "migrations": migrations,
     "book": write_book,
     "slides": slides,
@@ -218,14 +200,14 @@ def main() -> int:
         return rollout.main(arguments.step)
     try:
         if command in WITHOUT_SERVER:
-            return WITHOUT_SERVER[command]() or 0
+            WITHOUT_SERVER[command]()
+            return 0
         scale()
         with server.running():
             WITH_SERVER[command]()
     except WorkbookError as error:
         print(error, file=sys.stderr)
-        # An audit that finds something ends with 1.
-        return 2 if command == "audit" else 1
+        return 1
     except KeyboardInterrupt:
         print("Interrupted; nothing is left half-done.", file=sys.stderr)
         return 130

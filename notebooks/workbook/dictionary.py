@@ -86,7 +86,7 @@ def triggers(database: Database) -> Table:
     rows = []
     for trigger in catalog.triggers:
         function = catalog.functions[trigger.function]
-        rows.append((trigger.name, trigger.table_name, *_split(function.comment)))
+        rows.append((trigger.name, trigger.full_name.rpartition(" on ")[2].removeprefix("public."), *_split(function.comment)))
     return Table.of(sorted(rows, key=lambda row: (row[1], row[0])), ["trigger", "table", "what it does", "issues"])
 
 

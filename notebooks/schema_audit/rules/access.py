@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ..catalog import COMMANDS, Policy, Relation, quoted
 from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
-from ..subject import Subject, general, policy_flaw, told_by_flag
+from ..subject import Subject, general, narrowed, policy_flaw, told_by_flag
 
 _DOES = {"select": "read", "insert": "insert", "update": "change", "delete": "delete"}
 _SENSITIVE = re.compile(
@@ -139,10 +139,7 @@ def _closed(db: Subject, table: Relation, policy: Policy) -> str:
     owner = db.owners.get(table.oid)
     if owner is None:
         return ""
-    own = f"{quoted(owner)} = (select auth.uid())"
-    clauses = [f"using ({own})"] if policy.command != "insert" else []
-    clauses += [f"with check ({own})"] if policy.command in ("insert", "update", "all") else []
-    return f"alter policy {policy.full_name} {' '.join(clauses)};"
+    return narrowed(policy, f"{quoted(owner)} = (select auth.uid())")
 
 
 @general(

@@ -54,7 +54,12 @@ _RANKS = (
 )
 
 
-@rule(48, "profiles", title="Counts and ranks that a person may set themselves")
+@rule(
+    48,
+    "profiles",
+    title="Counts and ranks that a person may set themselves",
+    why="Whatever limits people by these columns lets each of them write their own.",
+)
 def profile_columns(db: Subject) -> Iterator[Flaw]:
     """UPDATE on the counts of profiles for persons, and on what says what they may do."""
     found, table = db.profiles, db.profiles.table
@@ -94,7 +99,12 @@ _USERS = {
 }
 
 
-@rule(49, "messages", title="Messages that a person writes in the name of another, or in the past")
+@rule(
+    49,
+    "messages",
+    title="Messages that a person writes in the name of another, or in the past",
+    why="A conversation may hold answers that nobody gave.",
+)
 def message_columns(db: Subject) -> Iterator[Flaw]:
     """INSERT on a message's moment for clients, and a policy that holds them to their own role."""
     found, table = db.messages, db.messages.table
@@ -175,7 +185,12 @@ _FACTS = (
 )  # fmt: skip
 
 
-@rule(50, "sessions", title="Counts and dates of a conversation that a person may rewrite")
+@rule(
+    50,
+    "sessions",
+    title="Counts and dates of a conversation that a person may rewrite",
+    why="What a conversation says of itself is whatever its owner has sent.",
+)
 def session_columns(db: Subject) -> Iterator[Flaw]:
     """UPDATE on the counts and dates of sessions for clients, and DELETE on completed ones."""
     found, table = db.sessions, db.sessions.table

@@ -102,7 +102,12 @@ _PIECE = r"chunk|part|delta|token|fragment|piece|stream|segment"
 _STATE = r"^(is_)?(final|finished|completed?|streaming|partial|done|pending)$|^(status|state|finished_at|completed_at|stream_.*)$"
 
 
-@rule(4, "messages")
+@rule(
+    4,
+    "messages",
+    title="A reply has nowhere to stream to",
+    why="A reply that is kept once it is finished is lost where the connection breaks before.",
+)
 def streaming(db: Subject) -> Iterator[Flaw]:
     """A table for the pieces of a reply, or a column of messages that says that one is not finished."""
     messages = db.messages.table

@@ -7,10 +7,16 @@ from ..catalog import Nowhere, Policy, quoted
 from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
 from ..shape import Found, plain
-from ..subject import Subject, assigns, indexed, policy_flaw, rule
+from ..subject import Subject, assigns, indexed, narrowed, policy_flaw, rule
 
 
-@rule(18, "sessions", "messages")
+@rule(
+    18,
+    "sessions",
+    "messages",
+    title="Policies on messages that cost, or that do not hold",
+    why="A policy is asked for every row; what it looks up is looked up as often, and what it forgets is open.",
+)
 def messages_user_id(db: Subject) -> Iterator[Flaw]:
     """Policies on messages that compare a column with one call, an index for it, and what keeps the column true."""
     messages, table = db.messages, db.messages.table
@@ -87,8 +93,7 @@ def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
         if owner is None or not follows:
             tie = f"exists (select from {sessions.table.full_name} as own where own.{sessions('id')} = {quoted(session)}"
             tie += f" and own.{sessions('user_id')} = (select auth.uid()))"
-            also = f"{quoted(owner)} = (select auth.uid()) and " if owner else ""
-            fix = f"alter policy {policy.full_name} with check ({also}{tie});"
+            fix = narrowed(policy, tie)
         yield policy_flaw(
             policy, f"a client writes into somebody else's {sessions.table.full_name}: it does not ask whose {session} is", fix
         )

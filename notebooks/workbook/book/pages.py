@@ -261,7 +261,7 @@ def _privileges() -> str:
 
 def _audit() -> str:
     readme = (ROOT / "README.md").read_text()
-    (text,) = re.findall(r"\*\*You have such a database\.\*\* (.*?)(?=\n\n\*\*You have v1)", readme, re.DOTALL)
+    (text,) = re.findall(r"\*\*You have such a database, or another one\.\*\* (.*?)(?=\n\n\*\*You have v1)", readme, re.DOTALL)
     return page("audit", readme=with_links_inside(text))
 
 
