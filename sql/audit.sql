@@ -308,7 +308,10 @@ from pg_catalog.pg_publication
 cross join lateral pg_get_publication_tables(pg_publication.pubname) as published;
 
 -- accounts: the platform's table of them
-select to_regclass('auth.users')::oid::bigint;
+select pg_class.oid::bigint
+from pg_catalog.pg_class
+join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+where pg_namespace.nspname = 'auth' and pg_class.relname = 'users';
 
 -- migration history: the tables in which the usual tools record what is applied
 select pg_namespace.nspname::text, pg_class.relname::text, obj_description(pg_class.oid, 'pg_class')

@@ -105,5 +105,3 @@ def supabase_cli() -> Path:
         pytest.skip(f"npm cannot install the Supabase CLI: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")
     scratch.rename(folder)
     return program
-
-

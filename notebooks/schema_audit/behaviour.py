@@ -10,9 +10,10 @@ import psycopg
 from psycopg import sql
 
 from .catalog import NotSeen, Nowhere
+from .rules.data_integrity import counters_of
 from .rules.design import ORDER
 from .shape import called
-from .subject import Subject, users_table
+from .subject import Subject, listed_values, users_table
 
 
 class Stage:
@@ -185,6 +186,27 @@ def week_counts_wrong(on: Stage) -> str | None:
         return f"a week with one completion counts {counted}"
     on.run("delete from {sessions} where {s.id} = %s", on.session)
     return None if on.value(count, on.user) == 1 else "deleting a session frees a place in the week"
+
+
+@probe(11)
+def messages_not_counted(on: Stage) -> str | None:
+    """Send one message of each kind that is taken, by each role: the session's counters grow by one together."""
+    names = [f"{{s.{name}}}" for name in counters_of(on.db)]
+    counted = f"select {' + '.join(names)} from {{sessions}} where {{s.id}} = %s"
+    kinds = listed_values(on.db, on.db.messages, "chat_type") if on.db.messages.has("chat_type") else []
+    send = MESSAGE if kinds else MESSAGE.replace(" {m.chat_type},", "").replace(" 'main',", "")
+    for kind in kinds or [""]:
+        for role in listed_values(on.db, on.db.messages, "role") or ["user"]:
+            text = send.replace("'user'", f"'{role}'").replace("'main'", f"'{kind}'")
+            with on.connection.transaction(force_rollback=True):
+                before = on.value(counted, on.session)
+                try:
+                    on.run(text, on.session)
+                except psycopg.Error:
+                    continue
+                if on.value(counted, on.session) != before + 1:
+                    return f"a message of {role}{f' in {kind}' if kind else ''} is not counted"
+    return None
 
 
 @probe(15)

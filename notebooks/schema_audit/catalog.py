@@ -401,7 +401,7 @@ class Catalog:
     @cached_property
     def accounts(self) -> int:
         """The oid of the platform's table of accounts; 0 where there is none."""
-        return self._read("accounts")[0][0] or 0
+        return next((oid for (oid,) in self._read("accounts")), 0)
 
     @cached_property
     def histories(self) -> list[tuple[str, str, str | None]]:

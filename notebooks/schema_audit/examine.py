@@ -97,9 +97,11 @@ def read(connection: psycopg.Connection, tables: Mapping[str, str] | None = None
 
 def look(connection: psycopg.Connection, tables: Mapping[str, str] | None = None) -> Subject:
     """Read the catalog in the transaction that is open."""
-    for setting, value in (("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", "1s"), ("search_path", "pg_catalog")):
-        connection.execute(f"set local {setting} = '{value}'")
-    catalog = Catalog(connection)
+    # What is set goes with the savepoint: whoever tries things afterwards does so as the database's own clients would.
+    with connection.transaction(force_rollback=True):
+        for setting, value in (("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", "1s"), ("search_path", "pg_catalog")):
+            connection.execute(f"set local {setting} = '{value}'")
+        catalog = Catalog(connection)
     try:
         return Subject(catalog, recognise(catalog, dict(tables or {})))
     except NotSeen as reason:

@@ -28,7 +28,9 @@ class Reader:
     """Reads expressions; knows which of a database's own functions ask who is calling."""
 
     own: frozenset[str]
-    """Functions of the database's own, with their schemas, that ask for the caller."""
+    """Functions of the database's own, with their schemas, that call auth.uid() or its like."""
+    own_asking: frozenset[str]
+    """Those among them whose answer depends on who is calling, beyond having an account."""
 
     def is_open(self, expression: str | None, lets_pass: Callable[[Group], bool]) -> bool:
         """Tell whether somebody passes without being asked who they are.
@@ -59,7 +61,7 @@ class Reader:
     def asks_who(self, group: Group) -> bool:
         """Tell whether one condition's answer depends on who is calling, beyond having an account at all."""
         text = " ".join(_flat(group)).lower()
-        if not self._mentions(group):
+        if not any(call.name not in self.own - self.own_asking for call in self.calls(group)):
             return False
         words = [token.lower() for token in group if isinstance(token, str)]
         if words[-2:] == ["is", "null"] and not _has_from(group):
@@ -75,9 +77,6 @@ class Reader:
         if "coalesce" in words and not _has_from(group):
             return False
         return _compares(group, self)
-
-    def _mentions(self, group: Group) -> bool:
-        return any(True for _ in self.calls(group))
 
     def _mentions_own(self, group: Group) -> bool:
         return any(call.name in self.own for call in self.calls(group))

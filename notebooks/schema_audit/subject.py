@@ -70,12 +70,14 @@ class Subject:
     @cached_property
     def reader(self) -> Reader:
         """Reads policies; knows this database's own functions that ask who is calling."""
-        asking = {
+        functions = list(self.catalog.plain_functions())
+        calling = {
             f"{function.schema}.{function.name}"
-            for function in self.catalog.plain_functions()
+            for function in functions
             if re.search(r"\bauth\.\w+\s*\(|request\.jwt", self.catalog.reach(function.oid))
         }
-        return Reader(frozenset(asking))
+        asking = {f"{function.schema}.{function.name}" for function in functions if self.asks_caller(function)}
+        return Reader(frozenset(calling), frozenset(asking))
 
     @property
     def exposed_tables(self) -> list[Relation]:
@@ -317,13 +319,18 @@ def narrowed(policy: Policy, condition: str) -> str:
 def told_by_flag(group: Group) -> bool:
     """Tell whether a condition asks the row whether it is meant to be seen; then others may see it on purpose."""
     words = words_of(group)
-    names = {word for word in words if re.match(r"[a-z_]", word)} - {"is", "not", "null", "true", "false", "and", "text"}
-    flags = [name for name in names if _SHOWN.search(name)]
-    if len(words) >= 2 and words[-2:] == ["is", "null"] and any(plain(name) in _OWNER_NAMES for name in names):
+    # What stands before a dot is a schema or a table.
+    names = {
+        word
+        for place, word in enumerate(words)
+        if re.match(r"[a-z_]", word) and words[place + 1 : place + 2] != ["."] and word not in _SYNTAX
+    }
+    if words[-2:] == ["is", "null"] and any(plain(name) in _OWNER_NAMES for name in names):
         return True
-    return bool(flags) and words[-3:] != ["is", "not", "null"]
+    return any(_SHOWN.search(name) for name in names) and words[-3:] != ["is", "not", "null"]
 
 
+_SYNTAX = word_set("is not null true false and or text select from where exists")
 _SHOWN = re.compile(r"public|shar|visib|publish|activ|listed|open|featured|approved|status|template|demo|system|archiv|enabled")
 
 

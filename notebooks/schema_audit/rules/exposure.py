@@ -38,13 +38,26 @@ def view_bypasses_rls(db: Subject) -> Iterator[Flaw]:
 def auth_users_exposed(db: Subject) -> Iterator[Flaw]:
     """Views over auth.users that clients may read."""
     for view in db.catalog.all_relations:
-        if view.kind in "vm" and db.catalog.accounts in db.catalog.behind(view) and db.catalog.accounts and _readable(db, view):
-            columns = sorted(db.catalog.behind(view)[db.catalog.accounts] - {""})
+        columns = _accounts_behind(db, view)
+        if columns is not None and _readable(db, view):
             yield Flaw(
                 view.full_name,
-                f"it shows auth.users to {' and '.join(_readable(db, view))}: {', '.join(columns) or 'how many there are'}",
+                f"it shows auth.users to {' and '.join(_readable(db, view))}: {', '.join(sorted(columns)) or 'how many'}",
                 f"revoke select on {view.full_name} from {', '.join(_readable(db, view))};",
             )
+
+
+def _accounts_behind(db: Subject, view: Relation) -> set[str] | None:
+    """Return which columns of auth.users a view shows, also through other views; None where it reads no account."""
+    if view.kind not in "vm" or not db.catalog.accounts:
+        return None
+    found: set[str] | None = None
+    for oid, columns in db.catalog.behind(view).items():
+        inner = db.catalog.by_oid.get(oid)
+        more = columns if oid == db.catalog.accounts else _accounts_behind(db, inner) if inner is not None else None
+        if more is not None:
+            found = (found or set()) | (more - {""})
+    return found
 
 
 @general(
@@ -101,9 +114,14 @@ def publication_without_rls(db: Subject) -> Iterator[Flaw]:
     """Tables that a publication carries, without row-level security, where clients may read them."""
     for publication, oid in db.catalog.published:
         table = db.catalog.by_oid.get(oid)
-        if table is not None and not table.has_rls and _readable(db, table):
+        if table is None or table.has_rls or table.schema not in db.catalog.exposed:
+            continue
+        readable = _readable(db, table)
+        # Supabase's own publication is there to be sent to clients; another one may be for a replica.
+        if readable or publication == "supabase_realtime":
+            then = "" if readable else ": the first grant sends every change to everybody"
             yield Flaw(
                 table.full_name,
-                f"publication {publication} sends its changes, and row-level security is off",
+                f"publication {publication} sends its changes, and row-level security is off{then}",
                 f"alter table {table.full_name} enable row level security;",
             )

@@ -55,7 +55,7 @@ def no_primary_key(db: Subject) -> Iterator[Flaw]:
 def extension_in_public(db: Subject) -> Iterator[Flaw]:
     """The schemas of extensions."""
     for name, schema in db.catalog.extensions.items():
-        if schema == "public" and name not in ("plpgsql",):
+        if schema in db.catalog.exposed and schema != "extensions":
             yield Flaw(
                 f"extension {name}",
                 f"it stands in {schema}",
