@@ -24,7 +24,10 @@ select
     exists (
         select
         from unnest(pg_class.reloptions) as option
-        where lower(option) in ('security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1')
+        where lower(option) in (
+            'security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1',
+            'security_invoker=t', 'security_invoker=y'
+        )
     ),
     coalesce((select min(pg_inherits.inhparent::bigint) from pg_catalog.pg_inherits where pg_inherits.inhrelid = pg_class.oid), 0),
     pg_class.relispartition
@@ -82,6 +85,8 @@ select
 from pg_catalog.pg_constraint
 join pg_catalog.pg_class on pg_class.oid = pg_constraint.conrelid
 where pg_constraint.contype in ('c', 'f', 'p', 'u') and pg_constraint.conparentid = 0 and not pg_class.relispartition
+    -- Since PostgreSQL 18 one may be there and not be enforced.
+    and to_jsonb(pg_constraint) ->> 'conenforced' is distinct from 'false'
     and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
 order by pg_constraint.conrelid, pg_constraint.conname;
 
@@ -183,7 +188,8 @@ select
         where case when to_regrole(role) is not null then has_function_privilege(role, pg_proc.oid, 'execute') end
     ),
     obj_description(pg_proc.oid, 'pg_proc'),
-    case when pg_proc.prosqlbody is null then pg_proc.prosrc else pg_get_functiondef(pg_proc.oid) end
+    pg_proc.prosqlbody is not null,
+    coalesce(pg_get_function_sqlbody(pg_proc.oid), pg_proc.prosrc)
 from pg_catalog.pg_proc
 join pg_catalog.pg_namespace on pg_namespace.oid = pg_proc.pronamespace
 where pg_proc.prokind in ('f', 'p')

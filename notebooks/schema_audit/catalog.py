@@ -238,8 +238,20 @@ class Function:
     may_call: tuple[str, ...]
     """Which of anon, authenticated and service_role may call it."""
     comment: str | None
+    is_parsed: bool
+    """Its body is kept as PostgreSQL read it: no search_path changes what its names mean."""
     source: str
     """What it does, in lower case, without comments and without quotes around names."""
+
+    @property
+    def qualified(self) -> str:
+        """The name with its schema, without arguments or quotes."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def code(self) -> str:
+        """What it does, without what stands in strings."""
+        return re.sub(r"'[^']*'", lambda string: string[0] if "request" in string[0] else "''", self.source)
 
     @property
     def callers(self) -> tuple[str, ...]:
@@ -258,7 +270,7 @@ class Function:
     @property
     def commits(self) -> bool:
         """Whether it ends transactions itself: such a procedure takes no SET."""
-        return self.is_procedure and re.search(r"\b(commit|rollback)\s*;", self.source) is not None
+        return self.is_procedure and re.search(r"\b(commit|rollback)\b(\s+and\s+chain)?\s*;", self.source) is not None
 
     @property
     def is_trigger(self) -> bool:
@@ -288,6 +300,8 @@ class Catalog:
             psycopg.Error: the server stops a query, because somebody holds a lock or time is up.
         """
         self._rows: dict[str, list[tuple] | str] = {}
+        self._reached: dict[int, list[Function]] = {}
+        self._reach: dict[int, str] = {}
         for what, query in re.findall(r"^-- ([a-z ]+).*\n([^-][^;]+);", (SQL / "audit.sql").read_text(), re.MULTILINE):
             try:
                 with connection.transaction():
@@ -560,18 +574,22 @@ class Catalog:
 
     def reached(self, function: int) -> list[Function]:
         """Return a function and all those whose names it mentions, and theirs."""
-        seen: list[int] = []
-        waiting = [function]
-        while waiting:
-            oid = waiting.pop()
-            if oid not in seen and oid in self.functions:
-                seen.append(oid)
-                waiting += self._callees[oid]
-        return [self.functions[oid] for oid in seen]
+        if function not in self._reached:
+            seen: dict[int, None] = {}
+            waiting = [function]
+            while waiting:
+                oid = waiting.pop()
+                if oid not in seen and oid in self.functions:
+                    seen[oid] = None
+                    waiting += self._callees[oid]
+            self._reached[function] = [self.functions[oid] for oid in seen]
+        return self._reached[function]
 
     def reach(self, function: int) -> str:
         """Return the source of a function and of all functions whose names it mentions."""
-        return "\n".join(reached.source for reached in self.reached(function))
+        if function not in self._reach:
+            self._reach[function] = "\n".join(reached.source for reached in self.reached(function))
+        return self._reach[function]
 
     def plain_functions(self) -> Iterator[Function]:
         """Yield functions that are no trigger functions."""
@@ -593,4 +611,5 @@ def _frozen(row: tuple) -> Iterator[Any]:
 
 def _plain(source: str) -> str:
     """Return a function's text in lower case, without comments and without the quotes around names."""
-    return re.sub(r"--[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL).lower().replace('"', "")
+    kept = re.sub(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", lambda found: found[1] or " ", source, flags=re.DOTALL)
+    return kept.lower().replace('"', "")

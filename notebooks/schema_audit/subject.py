@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from .callers import Callers
 from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted, word_set
-from .expressions import Group, Reader, parsed, subselects, words_of
+from .expressions import Reader, parsed, subselects, words_of
 from .issues import all_issues
 from .report import Flaw
 from .shape import Found, Shape, plain
@@ -69,15 +70,34 @@ class Subject:
 
     @cached_property
     def reader(self) -> Reader:
-        """Reads policies; knows this database's own functions that ask who is calling."""
+        """Finds the calls in policies that ask for the caller."""
+        calling = r"\bauth\.\w+\s*\(|request\.jwt"
+        functions = self.catalog.plain_functions()
+        return Reader(frozenset(one.qualified for one in functions if re.search(calling, self.catalog.reach(one.oid))))
+
+    @cached_property
+    def callers(self) -> Callers:
+        """Judges whether policies ask who is calling."""
+        return Callers(self, self.reader, frozenset(self._asking))
+
+    @cached_property
+    def _asking(self) -> set[str]:
+        """The functions, with their schemas, that say who is calling, or yes to some and no to others."""
         functions = list(self.catalog.plain_functions())
-        calling = {
-            f"{function.schema}.{function.name}"
-            for function in functions
-            if re.search(r"\bauth\.\w+\s*\(|request\.jwt", self.catalog.reach(function.oid))
+        telling = {
+            one.qualified
+            for one in functions
+            if one.returns != "boolean" and re.search(r"\bauth\.(uid|jwt|email)\s*\(|request\.jwt", one.code)
         }
-        asking = {f"{function.schema}.{function.name}" for function in functions if self.asks_caller(function)}
-        return Reader(frozenset(calling), frozenset(asking))
+        deciding: set[str] = set()
+        while True:
+            more = {
+                one.qualified for one in functions
+                if one.returns == "boolean" and _holds_caller(_with_callers(one.code, telling, deciding))
+            }  # fmt: skip
+            if more <= deciding:
+                return telling | deciding
+            deciding |= more
 
     @property
     def exposed_tables(self) -> list[Relation]:
@@ -113,10 +133,10 @@ class Subject:
         """Tell whether any client can."""
         return any(self.can(role, command, table, column) for role in CLIENTS)
 
-    def restricted(self, table: Relation, role: str, command: str, lets_pass: Callable[[Group], bool]) -> bool:
+    def restricted(self, table: Relation, role: str, command: str) -> bool:
         """Tell whether a restrictive policy asks who is calling."""
         return any(
-            policy.holds_for(role, command) and not self.reader.is_open(policy.rule(command), lets_pass)
+            policy.holds_for(role, command) and not self.callers.is_open(policy.rule(command), table)
             for policy in self.catalog.policies_of(table, permissive=False)
         )
 
@@ -157,20 +177,44 @@ class Subject:
     def personal(self) -> set[int]:
         """The tables whose rows belong to persons: by an owner of their own, or by what they point to."""
         found = set(self.owners)
-        # Who wrote a course does not make its lessons private; who owns a conversation does.
-        found |= {self.messages.table.oid} if "messages" in self.tables and self.sessions.table.oid in found else set()
-        return found
+        found |= {
+            table.oid
+            for table in self.catalog.tables
+            if any(_SENSITIVE.search(plain(column)) for column in table.columns) and not table.is_partition
+        }
+        # What belongs to something private is as private: messages to their session, lines to their invoice.
+        waiting = list(found)
+        while waiting:
+            parent = waiting.pop()
+            if not self._is_private(parent):
+                continue
+            for key in self.catalog.constraints:
+                if (
+                    key.type == "f"
+                    and key.target == parent
+                    and key.table not in found
+                    and not _WROTE.search(plain(key.columns[0]))
+                ):
+                    found.add(key.table)
+                    waiting.append(key.table)
+        return found | {table.oid for table in self.catalog.all_relations if table.parent in found}
+
+    def _is_private(self, oid: int) -> bool:
+        """Tell whether not everybody may read a table: its own policies ask who does."""
+        table = self.catalog.by_oid.get(oid)
+        if table is None or oid == self.catalog.accounts or not table.has_rls or oid not in self.owners:
+            return False
+        if self.owners[oid] in self.catalog.primary_key(table) and len(self.catalog.primary_key(table)) == 1:
+            return False
+        policies = [policy for role in self.catalog.clients for policy in self.binding(table, role, "select")]
+        return bool(policies) and not any(self.callers.is_open(policy.using, table) for policy in policies)
 
     # --- What runs -------------------------------------------------------------------------------------------
 
     def asks_caller(self, function: Function) -> bool:
-        """Tell whether a function asks who is calling."""
-        source = re.sub(
-            r"\(?(\(\s*select\s+)?auth\.uid\s*\(\)\s*\)?(\s+as\s+\w+\s*\))?\s+is\s+(not\s+)?null|auth\.role\s*\(\)",
-            " ",
-            self.catalog.reach(function.oid),
-        )
-        return re.search(r"\bauth\.\w+\s*\(|request\.jwt", source) is not None
+        """Tell whether what a function does depends on who is calling, beyond their having an account."""
+        told = {one.qualified for one in self.catalog.plain_functions() if one.returns != "boolean"} & self._asking
+        return _holds_caller(_with_callers(function.code, told, self._asking - told))
 
     def jobs(self) -> list[Function]:
         """Return the maintenance functions: callable, no triggers, asking nobody who they are, and deleting or ending weeks.
@@ -212,12 +256,46 @@ class Subject:
         ]
 
 
-_OWNER_NAMES = word_set("user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner")
+_OWNER_NAMES = word_set(
+    "user_id userid owner_id ownerid profile_id learner_id student_id account_id member_id uid user owner"
+    " clerk_user_id clerk_id auth_user_id auth_id supabase_user_id firebase_uid firebase_user_id"
+)
+
+
+def _with_callers(code: str, telling: set[str], deciding: set[str]) -> str:
+    """Return a body in which functions of the database's own are what they come to."""
+    for names, instead in ((telling, "auth.uid()"), (deciding, "auth.uid() = it")):
+        for name in names:
+            schema, _, function = name.lower().partition(".")
+            code = re.sub(rf"\b(?:{re.escape(schema)}\.)?{re.escape(function)}\s*\([^()]*\)", instead, code)
+    return code
+
+
+_CALLER = r"\(*\s*(?:select\s+)?\(*auth\.(?:uid|jwt|email)\s*\(\)[^;,=<>]{0,80}?"
+
+
+def _holds_caller(code: str) -> bool:
+    """Tell whether a body holds the caller against something; one that writes them down, or asks for null, does not."""
+    if re.search(rf"(?:(?<![<>!])=|\bin\b|\bany\b|@>)\s*{_CALLER}", code) or re.search(rf"{_CALLER}\)*\s*(?:=|\bin\b)", code):
+        return True
+    if re.search(r"request\.jwt|current_setting", code) and re.search(r"->>", code):
+        return True
+    # Kept in a variable, or given to another function, and compared there.
+    kept = re.findall(rf"\b(\w+)(?:\s+(?:constant\s+)?(?:pg_catalog\.)?(?:uuid|text))?\s*:=\s*{_CALLER}", code)
+    kept += re.findall(r"\bauth\.uid\s*\(\)\s+into\s+(\w+)", code)
+    return any(re.search(rf"(?:=|\bin)\s*\(*{name}\b|\b{name}\b\)*\s*(?:=(?!>)|\bin\b)", code) for name in kept) or bool(
+        re.search(rf"\b(?!if\b|and\b|or\b|not\b|return\b|select\b|values\b|where\b)\w+\s*\([^()]*{_CALLER}", code)
+    )
 
 
 def _is_false(rule: str | None) -> bool:
     return rule is not None and rule.strip("() ").lower() in ("false", "null", "null::boolean")
 
+
+_SENSITIVE = re.compile(
+    r"^(e_?mail|email_address|phone|phone_number|password|password_hash|passwd|api_key|secret|token|access_token)$"
+)
+"""Columns that make a table private, whoever owns it."""
 
 _WROTE = re.compile(r"creat|author|writ|edit|updat|modif|review|approv|publish|teach|instruct|invited|assigned|uploaded")
 
@@ -314,24 +392,6 @@ def narrowed(policy: Policy, condition: str) -> str:
     if policy.command == "insert" or policy.check is not None:
         clauses.append(f"with check ({also(policy.check)})")
     return f"alter policy {policy.full_name} {' '.join(clauses)};"
-
-
-def told_by_flag(group: Group) -> bool:
-    """Tell whether a condition asks the row whether it is meant to be seen; then others may see it on purpose."""
-    words = words_of(group)
-    # What stands before a dot is a schema or a table.
-    names = {
-        word
-        for place, word in enumerate(words)
-        if re.match(r"[a-z_]", word) and words[place + 1 : place + 2] != ["."] and word not in _SYNTAX
-    }
-    if words[-2:] == ["is", "null"] and any(plain(name) in _OWNER_NAMES for name in names):
-        return True
-    return any(_SHOWN.search(name) for name in names) and words[-3:] != ["is", "not", "null"]
-
-
-_SYNTAX = word_set("is not null true false and or text select from where exists")
-_SHOWN = re.compile(r"public|shar|visib|publish|activ|listed|open|featured|approved|status|template|demo|system|archiv|enabled")
 
 
 def names_table(expression: str | None, table: Relation) -> bool:

@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from ..callers import is_shown
 from ..catalog import COMMANDS, Policy, Relation, quoted
-from ..expressions import Group, always, parsed, subselects, words_of
+from ..expressions import Group, always, names_a_column, words_of
 from ..report import Flaw
-from ..subject import Subject, general, narrowed, policy_flaw, told_by_flag
+from ..subject import Subject, general, narrowed, policy_flaw
 
 _DOES = {"select": "read", "insert": "insert", "update": "change", "delete": "delete"}
 _SENSITIVE = re.compile(
@@ -32,7 +33,11 @@ def rls_off(db: Subject) -> Iterator[Flaw]:
         if table.has_rls or not commands or (parent is not None and parent.has_rls):
             continue
         who = "anybody" if any(_who(db, command, table) == "anybody" for command in commands) else "any account"
-        told = [column for column in table.columns if _SENSITIVE.search(column)]
+        told = [
+            column
+            for column in table.columns
+            if _SENSITIVE.search(column) and any(db.catalog.may(role, "select", table, column) for role in db.catalog.clients)
+        ]
         among = f", also {', '.join(told)}" if told and "select" in commands else ""
         verbs = " and ".join(filter(None, [", ".join(_DOES[verb] for verb in commands[:-1]), _DOES[commands[-1]]]))
         yield Flaw(
@@ -82,72 +87,31 @@ def _opened(db: Subject, table: Relation, policy: Policy) -> str:
             if policy.holds_for(role, command)
             and db.catalog.may(role, command, table)
             and db.binding(table, role, command)
-            and not db.restricted(table, role, command, lambda condition: True)
+            and not db.restricted(table, role, command)
         ]
         if not roles:
             continue
         who = "anybody" if "anon" in roles else "any account"
         if command == "select":
-            if table.oid in db.personal and _is_open(db, table, policy.using, told_by_flag):
+            if table.oid in db.personal and db.callers.is_open(policy.using, table, is_shown):
                 found.append(f"{who} reads rows of others")
             continue
         # Rows of nobody, such as a form that visitors fill in, may have conditions of their own.
         holds_back = _asks_row if table.oid not in db.personal and command == "insert" else None
-        if _is_open(db, table, policy.rule(command), holds_back):
+        if db.callers.is_open(policy.rule(command), table, holds_back):
             in_whose = " in the name of others" if command == "insert" and table.oid in db.owners else ""
             found.append(f"{who} {_DOES[command]}s rows{in_whose}")
-        elif command == "update" and policy.check and _is_open(db, table, policy.check, holds_back):
+        elif command == "update" and policy.check and db.callers.is_open(policy.check, table, holds_back):
             found.append("rows can be given to somebody else")
     return " and ".join(dict.fromkeys(found))
 
 
-def _is_open(db: Subject, table: Relation, rule: str | None, holds_back: Callable[[Group], bool] | None) -> bool:
-    """Tell whether an expression lets pass whoever calls.
-
-    Args:
-        holds_back: which conditions on the row alone are meant to let everybody pass who meets them; none where it is None.
-    """
-
-    def lets_pass(condition: Group) -> bool:
-        return (holds_back is None or not holds_back(condition)) and not _asks_through_policies(db, condition)
-
-    return db.reader.is_open(rule, lets_pass) or (rule is not None and _asks_of_another_row(db, table, rule))
-
-
-def _asks_through_policies(db: Subject, condition: Group) -> bool:
-    """Tell whether a condition looks a row up in a table whose own policies ask who is calling, as they do for a policy too."""
-    for select in subselects((condition,)):
-        named = {
-            word
-            for place, word in enumerate(words_of(select))
-            if words_of(select)[place - 1 : place] in (["from"], ["join"], ["."])
-        }
-        for table in db.catalog.tables:
-            if table.name.lower() in named and table.has_rls and table.schema in db.catalog.exposed:
-                policies = [policy for role in db.catalog.clients for policy in db.binding(table, role, "select")]
-                if not any(db.reader.is_open(policy.using, lambda found: not told_by_flag(found)) for policy in policies):
-                    return True
-    return False
-
-
-def _asks_row(condition: Group) -> bool:
+def _asks_row(condition: Group, table: Relation) -> bool:
     """Tell whether a condition asks something of the row: it names a column, and not only whether that is there."""
     words = words_of(condition)
     if "auth" in words or words[-3:] == ["is", "not", "null"]:
         return False
-    return any(re.match(r"[a-z_]", word) and word not in ("is", "not", "null", "true", "boolean", "text") for word in words)
-
-
-def _asks_of_another_row(db: Subject, table: Relation, rule: str) -> bool:
-    """Tell whether all that is asked is whether the caller has some parent row, not the one that this row belongs to."""
-    parents = [db.catalog.by_oid[key.target] for key in db.catalog.foreign_keys(table) if key.target in db.personal]
-    names = {parent.name.lower() for parent in parents if parent.oid != table.oid}
-    words, selects = words_of(parsed(rule)), list(subselects(parsed(rule)))
-    if "or" in words or words[:1] != ["exists"] or words.count("exists") > 1 or len(selects) != 1:
-        return False
-    inner = words_of(selects[0])
-    ties = any(word == table.name.lower() and inner[place + 1 : place + 2] == ["."] for place, word in enumerate(inner))
-    return bool(names & {*inner}) and not ties
+    return any(column.lower() in words for column in table.columns)
 
 
 def _closed(db: Subject, table: Relation, policy: Policy) -> str:
@@ -173,8 +137,8 @@ def policy_leans(db: Subject) -> Iterator[Flaw]:
                 for role in db.catalog.clients
                 if policy.holds_for(role, command)
                 and db.catalog.may(role, command, table)
-                and db.reader.is_open(policy.rule(command), lambda condition: False)
-                and db.restricted(table, role, command, lambda condition: True)
+                and db.callers.is_open(policy.rule(command), table, lambda condition, on: names_a_column(condition))
+                and db.restricted(table, role, command)
             ]
             if leans:
                 held = ", ".join(sorted(other.name for other in db.catalog.policies_of(table, permissive=False)))
@@ -191,7 +155,7 @@ def policy_leans(db: Subject) -> Iterator[Flaw]:
 def join_open(db: Subject) -> Iterator[Flaw]:
     """INSERT on tables of members that other policies ask: whether it asks anything of what is joined."""
     rules = [(policy.table, f"{policy.using} {policy.check}".lower()) for policy in db.catalog.policies]
-    rules += [(0, function.source) for function in db.catalog.plain_functions() if db.asks_caller(function)]
+    rules += [(0, one.source) for one in db.catalog.plain_functions() if one.returns == "boolean" and db.asks_caller(one)]
     for table in db.exposed_tables:
         if "messages" in db.tables and table.oid == db.messages.table.oid:
             continue
@@ -204,15 +168,20 @@ def join_open(db: Subject) -> Iterator[Flaw]:
         if owner is None or not table.has_rls:
             continue
         for column in joined:
-            guards = rf"\b(from|join)\b[^;]*\b{re.escape(table.name.lower())}\b[^;]*\b{re.escape(column.lower())}\b"
-            if not any(oid != table.oid and re.search(guards, text) and owner.lower() in text for oid, text in rules):
+            reads = rf"\b(from|join)\s+(?:\w+\.)?\"?{re.escape(table.name.lower())}\b"
+            asked = [
+                text
+                for oid, text in rules
+                if oid != table.oid and re.search(reads, text) and re.search(rf"\b{re.escape(column.lower())}\b", text)
+            ]
+            if not any(owner.lower() in text for text in asked):
                 continue
             for policy in {
                 policy.name: policy for role in db.catalog.clients if db.can(role, "insert", table)
                 for policy in db.binding(table, role, "insert")
             }.values():  # fmt: skip
                 asks = always(policy.rule("insert"), lambda condition: column.lower() in words_of(condition))  # noqa: B023
-                if not asks and always(policy.rule("insert"), db.reader.asks_who):
+                if not asks and not db.callers.is_open(policy.rule("insert"), table):
                     yield policy_flaw(policy, f"it lets anybody make themselves a member: it asks nothing of {column}")
 
 
@@ -223,7 +192,7 @@ def join_open(db: Subject) -> Iterator[Flaw]:
 )
 def user_metadata(db: Subject) -> Iterator[Flaw]:
     """Policies that read user_metadata from the claims."""
-    written = r"user_metadata|raw_user_meta_data"
+    written = r"['{,]user_metadata['},]|raw_user_meta_data"
     trusting = [
         rf"\b{re.escape(function.name.lower())}\s*\("
         for function in db.catalog.plain_functions()
@@ -243,7 +212,8 @@ def user_metadata(db: Subject) -> Iterator[Flaw]:
 def rls_no_policy(db: Subject) -> Iterator[Flaw]:
     """Tables with row-level security, grants to clients and no policy."""
     for table in db.exposed_tables:
-        if table.has_rls and not table.is_partition and db.reach_of(table) and not db.catalog.policies_of(table):
+        restrictive = db.catalog.policies_of(table, permissive=False)
+        if table.has_rls and not table.is_partition and db.reach_of(table) and not db.catalog.policies_of(table) + restrictive:
             yield Flaw(
                 table.full_name,
                 "row-level security is on, clients hold grants, and there is no policy",

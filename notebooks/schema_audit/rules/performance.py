@@ -104,7 +104,7 @@ def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows:
 
     def holds(condition: Group) -> bool:
         words = words_of(condition)
-        if not db.reader.asks_who(condition):
+        if "not" in words or not db.callers.asks(condition, db.messages.table):
             return False
         if follows and owner is not None and owner.lower() in words:
             return True

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ..catalog import CLIENTS, NotSeen, Nowhere
-from ..expressions import words_of
+from ..expressions import is_open, words_of
 from ..report import Flaw
 from ..subject import OnlyBehaviour, Subject, policy_flaw, rule, users_table
 
@@ -157,7 +157,7 @@ def _shows_inactive(db: Subject, active: str) -> bool:
         )
 
     closed = any(
-        policy.holds_for("anon", "select") and not db.reader.is_open(policy.using, lets_pass)
+        policy.holds_for("anon", "select") and not is_open(policy.using, lets_pass)
         for policy in db.catalog.policies_of(table, permissive=False)
     )
-    return not closed and any(db.reader.is_open(policy.using, lets_pass) for policy in db.binding(table, CLIENTS[0], "select"))
+    return not closed and any(is_open(policy.using, lets_pass) for policy in db.binding(table, CLIENTS[0], "select"))
