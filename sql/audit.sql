@@ -48,7 +48,18 @@ select
     pg_attribute.attname::text,
     quote_ident(pg_attribute.attname),
     format_type(pg_attribute.atttypid, pg_attribute.atttypmod),
-    case when pg_type.typtype = 'd' then format_type(pg_type.typbasetype, pg_type.typtypmod) end,
+    case
+        when pg_type.typtype = 'd' then (
+            with recursive base as (
+                select 1 as step, pg_type.typbasetype as oid, pg_type.typtypmod as modifier
+                union all
+                select base.step + 1, domain.typbasetype, domain.typtypmod
+                from base
+                join pg_catalog.pg_type as domain on domain.oid = base.oid and domain.typtype = 'd'
+            )
+            select format_type(base.oid, base.modifier) from base order by base.step desc limit 1
+        )
+    end,
     not pg_attribute.attnotnull,
     pg_get_expr(pg_attrdef.adbin, pg_attrdef.adrelid),
     pg_attribute.attidentity <> ''
@@ -219,11 +230,26 @@ join pg_catalog.pg_namespace on pg_namespace.oid = pg_extension.extnamespace;
 -- roles
 select rolname::text from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role');
 
+-- unbound clients: those that bypass row-level security, and the tables whose owner's rights they have
+select rolname::text, 0::bigint
+from pg_catalog.pg_roles
+where rolname in ('anon', 'authenticated') and (rolbypassrls or rolsuper)
+union all
+select pg_roles.rolname::text, pg_class.oid::bigint
+from pg_catalog.pg_class
+join pg_catalog.pg_roles on pg_roles.rolname in ('anon', 'authenticated') and not pg_roles.rolsuper
+where pg_class.relkind in ('r', 'p') and not pg_class.relforcerowsecurity
+    and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
+    and pg_has_role(pg_roles.oid, pg_class.relowner, 'usage');
+
 -- table privileges: of partitions too
 select pg_roles.rolname::text, pg_class.oid::bigint, array_agg(command)
 from pg_catalog.pg_class
 join pg_catalog.pg_roles on pg_roles.rolname in ('anon', 'authenticated', 'service_role')
-cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as command
+cross join unnest(
+    array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']
+    || case when current_setting('server_version_num')::integer >= 170000 then array['maintain'] else '{}'::text[] end
+) as command
 where pg_class.relkind in ('r', 'p', 'v', 'm', 'f') and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
     and has_table_privilege(pg_roles.oid, pg_class.oid, command)
 group by pg_roles.rolname, pg_class.oid;

@@ -12,6 +12,7 @@ from .expressions import (
     is_open,
     name_before,
     names_a_column,
+    parsed,
     split,
     subselects,
     without_subselects,
@@ -74,12 +75,12 @@ class Callers:
             return (
                 not is_negated and "all" not in words and any(self._asks_in(select, condition, table) for select in selects[:1])
             )
-        return self._compares(condition, words, is_negated)
+        return self._compares(condition, words, table, is_negated)
 
-    def _compares(self, condition: Group, words: list[str], is_negated: bool) -> bool:
+    def _compares(self, condition: Group, words: list[str], table: Relation, is_negated: bool) -> bool:
         calls = list(self._reader.calls(condition))
         own = [call.name for call in calls if call.name in self._reader.own]
-        if own and not any(name in self._asking for name in own):
+        if own and not any(name in self._asking and self._is_about(name, condition, table) for name in own):
             return False
         if not calls or ("<>" in words) != is_negated or self._is_measured(condition):
             return False
@@ -90,6 +91,18 @@ class Callers:
             return bool(set(left) - _AROUND) or bool(own)
         # A function of one's own, or a claim, that says yes or no by itself.
         return bool(own) or any(word.startswith("'") for word in words)
+
+    def _is_about(self, name: str, condition: Group, table: Relation) -> bool:
+        """Tell whether a function of one's own is told of the row, or asks for more than a row of the caller's somewhere."""
+        if names_a_column(self._reader.without_calls(condition)) or any(
+            names_a_column(call.arguments) for call in self._reader.calls(condition) if call.name == name
+        ):
+            return True
+        bodies = [one.source for one in self._db.catalog.plain_functions() if one.qualified == name]
+        if not all(body.strip().startswith("select") for body in bodies):
+            return True
+        selects = [select for body in bodies for select in subselects(((*parsed(body.strip().rstrip(";")),),))]
+        return not selects or any(self._asks_in(select, (select,), table) for select in selects)
 
     def _is_measured(self, condition: Group) -> bool:
         """Tell whether only how long the caller's id is counts, or that there is one."""
@@ -119,6 +132,8 @@ class Callers:
         if "uid" in words or ("email" in words and "auth" in words and "jwt" not in words):
             constants = [word for word in words if word.startswith("'")]
             return "~~" in words and all(not word.strip("'%_@.") for word in constants)
+        if "?" in words or "?|" in words:
+            return {word.strip("'") for word in words if word.startswith("'")} <= _EVERYBODYS_CLAIMS | {"sub", "email"}
         if any(words[place : place + 3] == ["auth", ".", "role"] for place in range(len(words))):
             return not _is_for_servers(words)
         claims = {
@@ -201,7 +216,7 @@ class Callers:
                 continue
             names = {
                 word for place, word in enumerate(words)
-                if re.match(r"[a-z_]", word) and words[place + 1 : place + 2] != ["."] and word not in _AROUND
+                if re.match(r"[a-z_]", word) and words[place + 1 : place + 2] != ["."] and word not in _SYNTAX
                 and words[place - 1 : place] != ["::"]
             }  # fmt: skip
             is_join = len(sides) == 2 and not any(word.startswith("'") or word in ("true", "false") for word in words)
@@ -210,6 +225,7 @@ class Callers:
         return False
 
 
+_SYNTAX = word_set("select as is not null uuid text and or true false in any array boolean")
 _AROUND = word_set("select as uid jwt email role is not null uuid text and or true false in any array sub")
 
 

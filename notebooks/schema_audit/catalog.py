@@ -423,6 +423,11 @@ class Catalog:
         return [(schema, name, comment) for schema, name, comment in self._read("migration history")]
 
     @cached_property
+    def unbound(self) -> list[tuple[str, int]]:
+        """Clients whom no policy binds: role, and the table that they own; 0 where it is all of them."""
+        return [(role, table) for role, table in self._read("unbound clients")]
+
+    @cached_property
     def published(self) -> list[tuple[str, int]]:
         """The tables that publications carry, by publication and oid."""
         return [(name, table) for name, table in self._read("publications")]
@@ -562,7 +567,7 @@ class Catalog:
         return [self.reach(trigger.function) for trigger in self.triggers_of(table, event, before=before)]
 
     @cached_property
-    def _callees(self) -> dict[int, list[int]]:
+    def callees(self) -> dict[int, list[int]]:
         """What each function mentions as a call, by oid."""
         named: dict[str, list[int]] = defaultdict(list)
         for function in self.functions.values():
@@ -581,7 +586,7 @@ class Catalog:
                 oid = waiting.pop()
                 if oid not in seen and oid in self.functions:
                     seen[oid] = None
-                    waiting += self._callees[oid]
+                    waiting += self.callees[oid]
             self._reached[function] = [self.functions[oid] for oid in seen]
         return self._reached[function]
 

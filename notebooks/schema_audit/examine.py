@@ -1,5 +1,7 @@
 """One audit from beginning to end: connecting, reading the catalog, asking each rule, and trying what only behaviour shows."""
 
+import codecs
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +35,8 @@ def audit_database(url: str, *, behaviour: bool, tables: Mapping[str, str], book
             findings = [examine(rule, subject, book) for rule in RULES.values() if set(rule.needs) <= set(subject.tables)]
             tried = None
             if behaviour:
+                if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+                    connection.execute("set client_encoding to utf8")
                 findings, tried = _try_all(findings, connection, subject)
         except psycopg.Error as error:
             raise AuditError(f"The server stopped the audit ({error.diag.message_primary or error}); try again.") from None
@@ -51,13 +55,6 @@ def audit_database(url: str, *, behaviour: bool, tables: Mapping[str, str], book
     )
 
 
-class _Text(TextLoader):
-    """Text of a database whose encoding nobody declared may hold anything."""
-
-    def load(self, data: bytes | bytearray | memoryview) -> str:
-        return bytes(data).decode("utf-8", "replace")
-
-
 def connect(url: str) -> psycopg.Connection:
     """Open a connection that reads any database's catalog, in autocommit.
 
@@ -71,18 +68,31 @@ def connect(url: str) -> psycopg.Connection:
             connect_timeout=10,
             application_name="schema audit",
             autocommit=True,
-            client_encoding="utf8",
+            # The server sends what it has stored as it is: it refuses to convert what its own encoding does not have.
+            client_encoding="sql_ascii",
             prepare_threshold=None,
         )
     except (psycopg.Error, ValueError, UnicodeError) as error:
         reason = without_password((str(error).strip().splitlines() or ["it says nothing"])[-1], address)
         raise AuditError(f"The database cannot be reached ({reason}); check DATABASE_URL, and that the server runs.") from None
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        # Such a server refuses to say in another encoding what nobody has said the encoding of.
-        connection.execute("set client_encoding to sql_ascii")
     for kind in ("text", "name", "varchar", "bpchar"):
-        connection.adapters.register_loader(kind, _Text)
+        connection.adapters.register_loader(kind, _text_loader(connection))
     return connection
+
+
+def _text_loader(connection: psycopg.Connection) -> type[TextLoader]:
+    """Return what reads text in the server's encoding, whatever bytes somebody has stored in it."""
+    name = connection.info.parameter_status("server_encoding") or "UTF8"
+    try:
+        encoding = codecs.lookup(re.sub(r"^WIN", "cp", name)).name if name != "SQL_ASCII" else "utf-8"
+    except LookupError:
+        encoding = "utf-8"
+
+    class Text(TextLoader):
+        def load(self, data: bytes | bytearray | memoryview) -> str:
+            return bytes(data).decode(encoding, "replace")
+
+    return Text
 
 
 def read(connection: psycopg.Connection, tables: Mapping[str, str] | None = None) -> Subject:
@@ -122,6 +132,8 @@ def examine(rule: Rule, subject: Subject, book: str = "") -> Finding:
         verdict, reason = UNCHECKED, str(why)
     except Nowhere as why:
         verdict, reason = NOWHERE, str(why)
+    except RecursionError:
+        verdict, reason = UNCHECKED, "an expression is nested too deep to be read"
     if flaws:
         verdict, reason = FOUND, ""
     return Finding(

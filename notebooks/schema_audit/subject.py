@@ -84,25 +84,53 @@ class Subject:
     def _asking(self) -> set[str]:
         """The functions, with their schemas, that say who is calling, or yes to some and no to others."""
         functions = list(self.catalog.plain_functions())
-        telling = {
-            one.qualified
-            for one in functions
-            if one.returns != "boolean" and re.search(r"\bauth\.(uid|jwt|email)\s*\(|request\.jwt", one.code)
-        }
-        deciding: set[str] = set()
+        told = r"\bauth\.(uid|jwt|email)\s*\(|request\.jwt"
+        found = {one.qualified for one in functions if one.returns != "boolean" and re.search(told, one.code)}
         while True:
-            more = {
-                one.qualified for one in functions
-                if one.returns == "boolean" and _holds_caller(_with_callers(one.code, telling, deciding))
-            }  # fmt: skip
-            if more <= deciding:
-                return telling | deciding
-            deciding |= more
+            more = {one.qualified for one in functions if one.returns == "boolean" and self._decides(one, found)}
+            if more <= found:
+                return found
+            found |= more
+
+    def _decides(self, function: Function, asking: set[str]) -> bool:
+        """Tell whether a function holds the caller against something, itself or by a function that does."""
+        code = function.code
+        for oid in self.catalog.callees[function.oid]:
+            callee = self.catalog.functions[oid]
+            if callee.qualified in asking and oid != function.oid:
+                instead = "auth.uid() = it" if callee.returns == "boolean" else "auth.uid()"
+                name = rf"\b(?:{re.escape(callee.schema.lower())}\.)?{re.escape(callee.name.lower())}"
+                code = re.sub(rf"{name}\s*\([^()]*\)", instead, code)
+        return _holds_caller(code)
+
+    @cached_property
+    def reached(self) -> list[Relation]:
+        """What clients reach by name, or through a view that reads as whoever asks: that needs no USAGE on its tables' schema."""
+        found = {one.oid: one for one in self.catalog.all_relations if one.schema in self.catalog.exposed}
+        waiting = list(found.values())
+        while waiting:
+            view = waiting.pop()
+            if view.kind != "v" or not view.asks_invoker or not self._readable(view):
+                continue
+            for oid in self.catalog.behind(view):
+                inner = self.catalog.by_oid.get(oid)
+                if inner is not None and oid not in found and self._readable(inner):
+                    found[oid] = inner
+                    waiting.append(inner)
+        return list(found.values())
+
+    @cached_property
+    def reached_oids(self) -> set[int]:
+        """The oids of what clients reach."""
+        return {one.oid for one in self.reached}
+
+    def _readable(self, relation: Relation) -> bool:
+        return any(self.catalog.may(role, "select", relation) for role in self.catalog.clients)
 
     @property
     def exposed_tables(self) -> list[Relation]:
-        """Tables and partitions of the schemas that clients reach."""
-        return [table for table in self.catalog.all_relations if table.kind in "rp" and table.schema in self.catalog.exposed]
+        """Tables and partitions that clients reach."""
+        return [table for table in self.reached if table.kind in "rp"]
 
     def reach_of(self, table: Relation) -> list[str]:
         """Return what clients hold on a table's rows: select, insert, update, delete, in whole or on a column."""
@@ -177,11 +205,17 @@ class Subject:
     def personal(self) -> set[int]:
         """The tables whose rows belong to persons: by an owner of their own, or by what they point to."""
         found = set(self.owners)
-        found |= {
-            table.oid
-            for table in self.catalog.tables
-            if any(_SENSITIVE.search(plain(column)) for column in table.columns) and not table.is_partition
-        }
+        for table in self.catalog.tables:
+            primary = self.catalog.primary_key(table)
+            if any(_SENSITIVE.search(plain(column)) for column in table.columns):
+                found.add(table.oid)
+            elif (
+                len(primary) == 1
+                and self.owners.get(table.oid) == primary[0]
+                and not any(_TELLS.search(plain(name)) for name in table.columns)
+            ):
+                # A name to be called by and a picture are there to be seen.
+                found.discard(table.oid)
         # What belongs to something private is as private: messages to their session, lines to their invoice.
         waiting = list(found)
         while waiting:
@@ -209,12 +243,16 @@ class Subject:
         policies = [policy for role in self.catalog.clients for policy in self.binding(table, role, "select")]
         return bool(policies) and not any(self.callers.is_open(policy.using, table) for policy in policies)
 
+    @property
+    def everybody(self) -> str:
+        """From whom a statement takes what clients hold, whichever way they came to hold it."""
+        return ", ".join(["public", *self.catalog.clients])
+
     # --- What runs -------------------------------------------------------------------------------------------
 
     def asks_caller(self, function: Function) -> bool:
         """Tell whether what a function does depends on who is calling, beyond their having an account."""
-        told = {one.qualified for one in self.catalog.plain_functions() if one.returns != "boolean"} & self._asking
-        return _holds_caller(_with_callers(function.code, told, self._asking - told))
+        return self._decides(function, self._asking)
 
     def jobs(self) -> list[Function]:
         """Return the maintenance functions: callable, no triggers, asking nobody who they are, and deleting or ending weeks.
@@ -262,15 +300,6 @@ _OWNER_NAMES = word_set(
 )
 
 
-def _with_callers(code: str, telling: set[str], deciding: set[str]) -> str:
-    """Return a body in which functions of the database's own are what they come to."""
-    for names, instead in ((telling, "auth.uid()"), (deciding, "auth.uid() = it")):
-        for name in names:
-            schema, _, function = name.lower().partition(".")
-            code = re.sub(rf"\b(?:{re.escape(schema)}\.)?{re.escape(function)}\s*\([^()]*\)", instead, code)
-    return code
-
-
 _CALLER = r"\(*\s*(?:select\s+)?\(*auth\.(?:uid|jwt|email)\s*\(\)[^;,=<>]{0,80}?"
 
 
@@ -296,6 +325,12 @@ _SENSITIVE = re.compile(
     r"^(e_?mail|email_address|phone|phone_number|password|password_hash|passwd|api_key|secret|token|access_token)$"
 )
 """Columns that make a table private, whoever owns it."""
+
+_TELLS = re.compile(
+    r"full_name|first_name|last_name|surname|birth|gender|address|city|country|credit|balance|plan|tier|stripe|customer|role|admin"
+    r"|count|limit|last_|settings|preferences|notes|level|school|grade|phone|mail"
+)
+"""Columns of a person that are not for everybody."""
 
 _WROTE = re.compile(r"creat|author|writ|edit|updat|modif|review|approv|publish|teach|instruct|invited|assigned|uploaded")
 
@@ -370,15 +405,20 @@ def policy_flaw(policy: Policy, says: str, fix: str = "") -> Flaw:
     return Flaw(f"policy {name} on {table}", says, fix)
 
 
+def raises(source: str) -> bool:
+    """Tell whether a function raises an error; a notice refuses nothing."""
+    return re.search(r"\braise\b(?!\s+(?:notice|warning|info|log|debug)\b)", source) is not None
+
+
 def indexed(table: Relation, *columns: str) -> str:
-    """Return the statement that makes an index over columns."""
-    return f"create index concurrently on {table.full_name} ({', '.join(map(quoted, columns))});"
+    """Return the statement that makes an index over columns; on a partitioned table it cannot be made beside others' work."""
+    how = "" if table.kind == "p" else " concurrently"
+    return f"create index{how} on {table.full_name} ({', '.join(map(quoted, columns))});"
 
 
 def revoked(db: Subject, table: Relation, command: str) -> str:
     """Return the statement that takes a privilege from clients, and what to do then."""
-    clients = ", ".join(db.catalog.clients)
-    return f"revoke {command} on {table.full_name} from {clients};  -- then grant {command} on the columns that are theirs"
+    return f"revoke {command} on {table.full_name} from {db.everybody};  -- then grant {command} on the columns that are theirs"
 
 
 def narrowed(policy: Policy, condition: str) -> str:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ..callers import is_shown
-from ..catalog import COMMANDS, Policy, Relation, quoted
+from ..catalog import COMMANDS, Policy, Relation
 from ..expressions import Group, always, names_a_column, words_of
 from ..report import Flaw
 from ..subject import Subject, general, narrowed, policy_flaw
@@ -45,6 +45,23 @@ def rls_off(db: Subject) -> Iterator[Flaw]:
             f"{who} may {verbs} all its rows{among}",
             f"alter table {table.full_name} enable row level security;",
         )
+
+
+@general(
+    "high",
+    "Clients whom no policy binds",
+    "Row-level security is not asked for a role that bypasses it, nor for a table's owner.",
+)
+def client_unbound(db: Subject) -> Iterator[Flaw]:
+    """The attributes of anon and authenticated, and the tables that they own, or their owner's members do."""
+    for role, oid in db.catalog.unbound:
+        table = db.catalog.by_oid.get(oid)
+        if table is not None:
+            yield Flaw(
+                table.full_name, f"{role} has its owner's rights", f"alter table {table.full_name} force row level security;"
+            )
+        elif not oid:
+            yield Flaw(f"role {role}", "no policy binds it", f"alter role {role} nobypassrls nosuperuser;")
 
 
 @general("high", "Policies that nobody asks: row-level security is off", "A policy does nothing until row-level security is on.")
@@ -119,7 +136,10 @@ def _closed(db: Subject, table: Relation, policy: Policy) -> str:
     owner = db.owners.get(table.oid)
     if owner is None:
         return ""
-    return narrowed(policy, f"{quoted(owner)} = (select auth.uid())")
+    column = table.columns.get(owner) or db.catalog.by_oid[table.parent].columns[owner]
+    if column.plain_type != "uuid" and not column.is_text:
+        return ""
+    return narrowed(policy, f"{column.quoted} = (select auth.uid()){'::text' if column.is_text else ''}")
 
 
 @general(
@@ -217,7 +237,7 @@ def rls_no_policy(db: Subject) -> Iterator[Flaw]:
             yield Flaw(
                 table.full_name,
                 "row-level security is on, clients hold grants, and there is no policy",
-                f"revoke all on {table.full_name} from {', '.join(db.catalog.clients)};",
+                f"revoke all on {table.full_name} from {db.everybody};",
             )
 
 

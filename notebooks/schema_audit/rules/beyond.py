@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ..catalog import CLIENTS, Index, NotSeen, Nowhere
+from ..catalog import CLIENTS, Function, Index, NotSeen, Nowhere, quoted
 from ..expressions import Group, always, words_of
 from ..report import Flaw
 from ..shape import Found, called
@@ -27,12 +27,7 @@ def function_grants(db: Subject) -> Iterator[Flaw]:
         if "anon" in function.callers or (function.callers and not db.asks_caller(function)):
             who = "anybody" if "anon" in function.callers else "any account"
             asks = ", though it asks who is calling" if db.asks_caller(function) else ""
-            kind = "procedure" if function.is_procedure else "function"
-            yield Flaw(
-                function.full_name,
-                f"{who} may call it{asks}, and it runs as its owner",
-                f"revoke execute on {kind} {function.full_name} from public, {', '.join(function.callers)};",
-            )
+            yield Flaw(function.full_name, f"{who} may call it{asks}, and it runs as its owner", _uncallable(db, function))
     schemas = {function.schema for function in definers}
     for schema in sorted(schemas):
         owners = sorted(
@@ -42,14 +37,33 @@ def function_grants(db: Subject) -> Iterator[Flaw]:
             yield Flaw(
                 f"functions that {owner} makes tomorrow in {schema}",
                 "clients may call each of them",
-                f"alter default privileges for role {owner} revoke execute on functions from public;"
-                f" alter default privileges for role {owner} in schema {schema}"
-                " revoke execute on functions from anon, authenticated;",
+                f"alter default privileges for role {owner} revoke execute on functions from {db.everybody};"
+                f" alter default privileges for role {owner} in schema {quoted(schema)}"
+                f" revoke execute on functions from {db.everybody};",
             )
 
 
+def _uncallable(db: Subject, function: Function) -> str:
+    """Return the statement that takes a function from clients, but for those whose policies call it."""
+    name = re.escape(function.name.lower())
+    needing = {
+        role
+        for policy in db.catalog.policies
+        for role in policy.roles
+        if role in db.catalog.clients and re.search(rf"\b{name}\W*\(", f"{policy.using} {policy.check}".lower())
+    }
+    kind = "procedure" if function.is_procedure else "function"
+    if "anon" in needing:
+        return ""
+    revoked_from = ", ".join(role for role in ("public", *db.catalog.clients) if role not in needing)
+    kept = f" grant execute on {kind} {function.full_name} to {', '.join(sorted(needing))};" if needing else ""
+    return f"revoke execute on {kind} {function.full_name} from {revoked_from};{kept}"
+
+
 _RANKS = (
-    r"^(roles?|user_role|is_admin|is_moderator|is_staff|is_superuser|admin|plan|tier|subscription.*|credits?|balance|quota|coins"
+    r"^(roles?|user_role|is_(super_?)?admin|is_moderator|is_staff|is_superuser|admin|plan|tier|subscription.*|credits?(_\w+)?"
+    r"|balance"
+    r"|quota(_\w+)?|coins|tokens?_(left|used|remaining|limit)"
     r"|xp|points|level|streak.*|is_premium|is_pro|premium.*)$"
 )
 
@@ -99,6 +113,9 @@ _USERS = {
 }
 
 
+_HELPERS = {"assistant", "ai", "bot", "model", "agent", "llm"}
+
+
 @rule(
     49,
     "messages",
@@ -123,7 +140,7 @@ def message_columns(db: Subject) -> Iterator[Flaw]:
         and not edited
     ):
         yield Flaw(table.full_name, f"a person rewrites {found['content']}",
-                   f"revoke update on {table.full_name} from {', '.join(db.catalog.clients)};")  # fmt: skip
+                   f"revoke update on {table.full_name} from {db.everybody};")  # fmt: skip
 
 
 def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
@@ -137,7 +154,9 @@ def _speakers(db: Subject, found: Found) -> Iterator[Flaw]:
             return False
         values = {word.strip("'").lower() for word in words if word.startswith("'")}
         if "<>" in words or "not" in words:
-            return bool(values) or found.column("role").plain_type == "boolean"
+            others = {value.lower() for value in listed_values(db, found, "role")} - _USERS
+            shut_out = others <= values if others else bool(values & _HELPERS)
+            return shut_out or found.column("role").plain_type == "boolean"
         if found.column("role").plain_type == "boolean":
             return True
         # One word that is none of the usual ones may well mean the person.
@@ -209,7 +228,12 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
     def keeps(condition: Group) -> bool:
         words = words_of(condition)
         ends = (["=", "false"], ["is", "false"], ["<>", "true"])
-        negated = words[:1] == ["not"] or words[-2:] in ends or words[-3:] == ["is", "not", "true"] or words[:2] == ["false", "="]
+        negated = (
+            words in (["not", done.lower()], ["not", "(", done.lower(), ")"])
+            or words[-2:] in ends
+            or words[-3:] == ["is", "not", "true"]
+            or words[:2] == ["false", "="]
+        )
         # Who deletes only what has no end deletes nothing that is completed.
         ended = found["completed_at"].lower() if found.has("completed_at") else ""
         return (done.lower() in words and negated) or (ended in words and words[-2:] == ["is", "null"])
@@ -253,9 +277,23 @@ def _wrapped(rule: str, calls: list[str]) -> str:
     text = rule.strip()
     while text.startswith("(") and text.endswith(")") and _is_one(text):
         text = text[1:-1]
-    for call in calls:
-        text = re.sub(rf"(?<!SELECT )(?<![\w.]){re.escape(call)}\(([^()]*)\)", rf"(select {call}(\1))", text)
+    for call in sorted(calls, key=lambda call: call.startswith("auth.")):
+        name = r"\.".join(f'"?{re.escape(part)}"?' for part in call.split("."))
+        for found in reversed(list(re.finditer(rf"(?<!SELECT )(?<![\w.\"]){name}\(", text))):
+            end = found.end() + _closing(text[found.end() :])
+            if "select " not in text[max(0, found.start() - 8) : found.start()].lower():
+                text = f"{text[: found.start()]}(select {text[found.start() : end]}){text[end:]}"
     return text
+
+
+def _closing(text: str) -> int:
+    """Return where the parenthesis that is open at the beginning ends."""
+    depth = 1
+    for place, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0:
+            return place + 1
+    return len(text)
 
 
 def _is_one(text: str) -> bool:
@@ -301,17 +339,23 @@ def _stands_for(long: Index, short: Index) -> bool:
         return False
     if short.predicate is not None and long.keys != short.keys:
         return False
-    if short.includes and (not long.includes or long.keys != short.keys) or long.keys[: len(short.keys)] != short.keys:
+    if long.keys[: len(short.keys)] != short.keys or (short.includes and _after_keys(short) != _after_keys(long)):
         return False
     if short.unique:
         # Two that say the same of the same columns.
-        return long.unique and long.keys == short.keys and not short.includes and (long.is_constraints or long.name < short.name)
+        same = long.unique and long.keys == short.keys and _after_keys(long) == _after_keys(short)
+        return same and (long.is_constraints or long.name < short.name)
     if long.method != "btree" and long.keys != short.keys:
         return False
     if len(long.keys) > len(short.keys) or long.unique:
         return True
     # Of two that are the same, one is double.
-    return long.includes == short.includes and long.name < short.name
+    return _after_keys(long) == _after_keys(short) and long.name < short.name
+
+
+def _after_keys(index: Index) -> str:
+    """Return what an index carries along, and whether it takes two nulls."""
+    return " ".join(re.findall(r" INCLUDE \([^)]*\)| NULLS NOT DISTINCT", index.definition))
 
 
 @rule(
@@ -320,23 +364,25 @@ def _stands_for(long: Index, short: Index) -> bool:
     why="TRUNCATE asks no policy, and what is granted by default is granted on the next table too.",
 )
 def least_privilege(db: Subject) -> Iterator[Flaw]:
-    """TRUNCATE, TRIGGER and REFERENCES for clients, and what they are granted on a table that is made tomorrow."""
+    """TRUNCATE, TRIGGER, REFERENCES and MAINTAIN for clients, and what they are granted on a table that is made tomorrow."""
     if not db.catalog.clients:
         raise NotSeen("there is no role anon or authenticated")
     for table in db.exposed_tables:
         held = [
-            command for command in ("truncate", "trigger", "references")
+            command for command in ("truncate", "trigger", "references", "maintain")
             if any(db.catalog.may(role, command, table) for role in db.catalog.clients)
         ]  # fmt: skip
         if held:
             yield Flaw(table.full_name, f"clients hold {', '.join(held).upper()}",
-                       f"revoke {', '.join(held)} on {table.full_name} from {', '.join(db.catalog.clients)};")  # fmt: skip
+                       f"revoke {', '.join(held)} on {table.full_name} from {db.everybody};")  # fmt: skip
     for schema in sorted(db.catalog.exposed):
         for owner in sorted({one.owner for one in db.catalog.defaults if one.kind == "tables" and one.schema == schema}):
             yield Flaw(
                 f"tables that {owner} makes tomorrow in {schema}",
                 "they are open to clients",
-                f"alter default privileges for role {owner} in schema {schema} revoke all on tables from anon, authenticated;",
+                f"alter default privileges for role {owner} revoke all on tables from {db.everybody};"
+                f" alter default privileges for role {owner} in schema {quoted(schema)}"
+                f" revoke all on tables from {db.everybody};",
             )
 
 

@@ -22,6 +22,7 @@ def completed_at(db: Subject) -> Iterator[Flaw]:
     found, done, moment = db.sessions, db.sessions["is_completed"], db.sessions["completed_at"]
     if found.column("is_completed").generated or found.column("completed_at").generated:
         return
+    is_set = True
     for event in ("UPDATE", "INSERT"):
         setters = [
             trigger
@@ -29,6 +30,7 @@ def completed_at(db: Subject) -> Iterator[Flaw]:
             if assigns(db.catalog.reach(trigger.function), moment)
             and (event == "INSERT" or not trigger.watches or done in trigger.watches)
         ]
+        is_set = is_set and bool(setters)
         if not setters:
             yield Flaw(found.table.full_name, f"no trigger sets {moment} on {event.lower()}")
     if not db.catalog.checks(found.table, done, moment):
@@ -37,7 +39,10 @@ def completed_at(db: Subject) -> Iterator[Flaw]:
             found.table.full_name,
             f"no constraint ties {moment} to {done}",
             f'alter table {found.table.full_name} add constraint "{name}"'
-            f" check ({found('is_completed')} = ({found('completed_at')} is not null)) not valid;",
+            f" check ({found('is_completed')} = ({found('completed_at')} is not null)) not valid;"
+            # Alone it would stop whoever completes a session as before.
+            if is_set
+            else "",
         )
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from ..catalog import Nowhere, quoted
+from ..expressions import Group, always, bare, split, words_of
 from ..report import Flaw
-from ..subject import OnlyBehaviour, Subject, listed_values, lookup_key, rule
+from ..subject import OnlyBehaviour, Subject, listed_values, lookup_key, raises, rule
 
 COUNTERS = ("message_count_main", "message_count_helper", "message_count")
 
@@ -17,8 +18,49 @@ def counters_of(db: Subject) -> list[str]:
 
 def bounded_below(db: Subject, column: str) -> bool:
     """Tell whether a CHECK keeps a column of sessions from being negative."""
-    bound = r">=?\s*\(?'?-?\d|\d\)?'?(::\w+)?\s*<=?|BETWEEN| = |abs\("
-    return any(re.search(bound, text) for text in db.catalog.checks(db.sessions.table, column))
+
+    def holds(condition: Group) -> bool:
+        words = words_of(condition)
+        # In a domain it is called value.
+        name = column.lower() if column.lower() in words else "value"
+        if name not in words:
+            return False
+        sides = split(condition, ">=", ">")
+        from_above = len(sides) == 2 and name in words_of(sides[0]) and name not in words_of(sides[1])
+        sides = split(condition, "<=", "<")
+        from_below = len(sides) == 2 and name in words_of(sides[1]) and name not in words_of(sides[0])
+        denied = words[:1] == ["not"] and "<" in words
+        sides = split(condition, "=")
+        computed = len(sides) == 2 and [name] in (words_of(bare(sides[0])), words_of(bare(sides[1])))
+        return from_above or from_below or denied or computed or words[-2:] == ["is", "null"]
+
+    return any(always(_inside(text), holds) for text in db.catalog.checks(db.sessions.table, column))
+
+
+def in_order(db: Subject, first: str, last: str) -> bool:
+    """Tell whether a CHECK keeps one moment of sessions from lying after another."""
+
+    def holds(condition: Group) -> bool:
+        words = words_of(condition)
+        if words[:1] == ["not"]:
+            return _is_below(bare(condition[1:]), last, first)
+        return _is_below(condition, first, last) or words[-2:] == ["is", "null"] or "between" in words or "tstzrange" in words
+
+    return any(always(_inside(text), holds) for text in db.catalog.checks(db.sessions.table, first, last))
+
+
+def _is_below(condition: Group, smaller: str, larger: str) -> bool:
+    """Tell whether a comparison says that one column is less than another, or no more."""
+    for signs, left, right in (((">=", ">"), larger, smaller), (("<=", "<"), smaller, larger)):
+        sides = split(condition, *signs)
+        if len(sides) == 2 and left.lower() in words_of(sides[0]) and right.lower() in words_of(sides[1]):
+            return True
+    return False
+
+
+def _inside(definition: str) -> str:
+    """Return the expression of a CHECK."""
+    return re.sub(r"^CHECK |( NO INHERIT| NOT VALID| NOT ENFORCED)+$", "", definition)
 
 
 @rule(8, "sessions")
@@ -31,7 +73,7 @@ def session_times(db: Subject) -> Iterator[Flaw]:
     if not spans and not singles:
         raise Nowhere(f"{table.full_name} has no start and end, and no counter")
     for columns in spans:
-        if not db.catalog.checks(table, *(found[name] for name in columns)):
+        if not in_order(db, *(found[name] for name in columns)):
             first, last = (found(name) for name in columns)
             yield Flaw(table.full_name, f"an end before the start is taken: no constraint on {first} and {last}",
                        f"alter table {table.full_name} add check ({last} >= {first}) not valid;")  # fmt: skip
@@ -188,11 +230,14 @@ def role_and_chat(db: Subject) -> Iterator[Flaw]:
 def content_size(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the length of the content, also its domain's, or a type with a length."""
     column, table = db.messages.column("content"), db.messages.table
+    size = r"(length|octet_length|pg_column_size|left|substr\w*)\("
     limits = [
         text
         for text in db.catalog.checks(table, column.name)
-        if re.search(r"(length|octet_length|pg_column_size)\(.*<|BETWEEN|~ ", text)
+        if re.search(rf"{size}.*<=?\s*\(*\d|\d\)*\s*>=?\s*\(*\w*{size}|(left|substr\w*)\(|\{{\d*,\d+\}}", text)
     ]
+    if not limits and any(raises(source) and re.search(size, source) for _, source in db.guards(table, "INSERT")):
+        raise OnlyBehaviour("a trigger looks at how long it is")
     if not limits and "(" not in column.plain_type:
         sized = f"char_length({column.quoted})" if column.is_text else f"pg_column_size({column.quoted})"
         yield Flaw(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ..catalog import CLIENTS, Nowhere, Relation
 from ..report import Flaw
 from ..shape import called, plain
-from ..subject import OnlyBehaviour, Subject, listed_values, rule
+from ..subject import OnlyBehaviour, Subject, listed_values, raises, rule
 
 
 @rule(34, "scenarios")
@@ -77,7 +77,7 @@ def refuses(db: Subject, table: Relation, column: str, *, by_name: bool = False)
             continue
         for function in db.catalog.reached(trigger.function):
             named = re.search(differs, function.source) or re.search(differs, trigger.condition) or trigger.watches == (column,)
-            if re.search(same, function.source) or ("raise" in function.source and (named or not by_name)):
+            if re.search(same, function.source) or (raises(function.source) and (named or not by_name)):
                 found.append(db.catalog.reach(trigger.function))
                 break
     rules = [text for text in db.catalog.rewrite_rules(table) if "on update" in text and "instead nothing" in text]
@@ -124,7 +124,7 @@ def scenario_order(db: Subject) -> Iterator[Flaw]:
 
 
 _TELLS = re.compile(
-    r"(_at|_on|_date|_day|_time|_until|_since|_from|_to|_start|_end|_begin|_deadline|_expiry|_seen|_month|_week|_year|_period|_moment)$"
+    r"^at$|(_at|_on|_date|_day|_time|_until|_since|_from|_to|_start|_end|_begin|_deadline|_expiry|_seen|_month|_week|_year|_period|_moment)$"
     r"|^(expires|starts|ends|last_seen|birthday|deadline|due)$|_?(expir|due_)"
 )
 _OTHERWISE = re.compile(r"^(creat|updat|modif|insert|delet)\w*_(time|date|on|ts|timestamp)$")

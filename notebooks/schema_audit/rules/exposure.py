@@ -9,7 +9,7 @@ from ..subject import Subject, general
 
 def _readable(db: Subject, relation: Relation, *commands: str) -> list[str]:
     """Return the clients that hold a privilege on something in a schema that they reach."""
-    if relation.schema not in db.catalog.exposed:
+    if relation.oid not in db.reached_oids:
         return []
     return [
         role for role in db.catalog.clients if any(db.catalog.may(role, command, relation) for command in commands or ("select",))
@@ -43,13 +43,13 @@ def auth_users_exposed(db: Subject) -> Iterator[Flaw]:
             yield Flaw(
                 view.full_name,
                 f"it shows auth.users to {' and '.join(_readable(db, view))}: {', '.join(sorted(columns)) or 'how many'}",
-                f"revoke select on {view.full_name} from {', '.join(_readable(db, view))};",
+                f"revoke select on {view.full_name} from {db.everybody};",
             )
 
 
 def _accounts_behind(db: Subject, view: Relation) -> set[str] | None:
     """Return which columns of auth.users a view shows, also through other views; None where it reads no account."""
-    if view.kind not in "vm" or not db.catalog.accounts:
+    if view.kind not in "vm" or view.asks_invoker or not db.catalog.accounts:
         return None
     found: set[str] | None = None
     for oid, columns in db.catalog.behind(view).items():
@@ -84,7 +84,7 @@ def _whole(db: Subject, kind: str) -> Iterator[Flaw]:
             yield Flaw(
                 relation.full_name,
                 f"{' and '.join(roles)} may read all of it",
-                f"revoke select on {relation.full_name} from {', '.join(roles)};",
+                f"revoke select on {relation.full_name} from {db.everybody};",
             )
 
 

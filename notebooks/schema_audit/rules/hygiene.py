@@ -15,7 +15,7 @@ from ..subject import Subject, general
 def caller_search_path(db: Subject) -> Iterator[Flaw]:
     """The search_path of functions that are not SECURITY DEFINER; a procedure that commits cannot have one."""
     for function in db.catalog.functions.values():
-        if not function.is_definer and function.setting_of_path is None and not function.commits:
+        if not function.is_definer and function.setting_of_path is None and not function.commits and not function.is_parsed:
             kind = "procedure" if function.is_procedure else "function"
             yield Flaw(
                 function.full_name,

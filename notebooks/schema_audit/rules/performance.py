@@ -7,7 +7,8 @@ from ..catalog import Nowhere, Policy, quoted
 from ..expressions import Group, always, parsed, subselects, words_of
 from ..report import Flaw
 from ..shape import Found, plain
-from ..subject import Subject, assigns, indexed, narrowed, policy_flaw, rule
+from ..subject import Subject, assigns, indexed, narrowed, policy_flaw, raises, rule
+from .design import refuses
 
 
 @rule(
@@ -73,7 +74,7 @@ def _called(db: Subject, rule: str) -> list[int]:
 def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
     """Ways in which a client writes into somebody else's session."""
     messages, table, sessions = db.messages, db.messages.table, db.sessions
-    if not sessions.has("user_id") or not messages.has("session_id") or not db.can("authenticated", "insert", table):
+    if not sessions.has("user_id") or not messages.has("session_id"):
         return
     session = messages["session_id"]
     follows = owner is not None and any(
@@ -83,20 +84,22 @@ def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
         follows = True
     if _refuses_others(db):
         return
-    restrictive = [
-        policy for policy in db.catalog.policies_of(table, permissive=False) if policy.holds_for("authenticated", "insert")
-    ]
-    for policy in db.binding(table, "authenticated", "insert"):
-        if any(_safe(db, one, session, owner, follows) for one in (policy, *restrictive)):
+    for command, does in (("insert", "writes"), ("update", "moves messages")):
+        if not db.can("authenticated", command, table, session if command == "update" else None):
             continue
-        fix = ""
-        if owner is None or not follows:
-            tie = f"exists (select from {sessions.table.full_name} as own where own.{sessions('id')} = {quoted(session)}"
+        restrictive = [one for one in db.catalog.policies_of(table, permissive=False) if one.holds_for("authenticated", command)]
+        for policy in db.binding(table, "authenticated", command):
+            if command == "update" and refuses(db, table, session, by_name=True):
+                continue
+            if any(_safe(db, one, session, owner, follows) for one in (policy, *restrictive)):
+                continue
+            tie = f"exists (select from {sessions.table.full_name} as own where own.{sessions('id')} = {messages('session_id')}"
             tie += f" and own.{sessions('user_id')} = (select auth.uid()))"
-            fix = narrowed(policy, tie)
-        yield policy_flaw(
-            policy, f"a client writes into somebody else's {sessions.table.full_name}: it does not ask whose {session} is", fix
-        )
+            yield policy_flaw(
+                policy,
+                f"a client {does} into somebody else's {sessions.table.full_name}: it does not ask whose {session} is",
+                narrowed(policy, tie),
+            )
 
 
 def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows: bool) -> bool:
@@ -113,7 +116,7 @@ def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows:
         calls = [call for call in db.reader.calls(condition) if call.name in db.reader.own and call.arguments]
         return bool(calls) or any(_ties_session(db, select, session) for select in subselects((condition,))) or _in_own(condition)
 
-    return always(policy.rule("insert"), holds)
+    return always(policy.check or policy.using, holds)
 
 
 def _ties_session(db: Subject, select: Group, session: str) -> bool:
@@ -143,8 +146,10 @@ def _is_set(db: Subject, messages: Found, owner: str) -> bool:
 
 def _refuses_others(db: Subject) -> bool:
     """Tell whether a trigger raises an error where the session is not the caller's."""
+    owner = re.escape(db.sessions.word("user_id"))
+    compares = rf"\b{owner}\b[^;]{{0,80}}\bauth\.uid\s*\(|\bauth\.uid\s*\([^;]{{0,80}}\b{owner}\b"
     return any(
-        re.search(r"\bauth\.uid\s*\(|request\.jwt", source) and "raise" in source and db.sessions.table.name.lower() in source
+        raises(source) and re.search(compares, source) and db.sessions.table.name.lower() in source
         for _, source in db.guards(db.messages.table, "INSERT")
     )
 

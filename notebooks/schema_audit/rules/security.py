@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ..catalog import CLIENTS, NotSeen, Nowhere
+from ..catalog import CLIENTS, NotSeen, Nowhere, quoted
 from ..expressions import is_open, words_of
 from ..report import Flaw
-from ..subject import OnlyBehaviour, Subject, policy_flaw, rule, users_table
+from ..subject import OnlyBehaviour, Subject, policy_flaw, raises, rule, users_table
 
 
 @rule(24, "logs")
@@ -23,7 +23,7 @@ def logs_writers(db: Subject) -> Iterator[Flaw]:
         yield Flaw(
             table.full_name,
             f"clients hold {' and '.join(held).upper()}",
-            f"revoke {', '.join(held)} on {table.full_name} from {', '.join(db.catalog.clients)};",
+            f"revoke {', '.join(held)} on {table.full_name} from {db.everybody};",
         )
 
 
@@ -33,9 +33,9 @@ def profile_email(db: Subject) -> Iterator[Flaw]:
     column, table = db.profiles["email"], db.profiles.table
     name = f"{table.full_name}.{db.profiles('email')}"
     sources = db.catalog.checks(table, column)
-    sources += [source for source in db.catalog.trigger_sources(table.oid, "INSERT", before=True) if "raise" in source]
+    sources += [source for source in db.catalog.trigger_sources(table.oid, "INSERT", before=True) if raises(source)]
     with suppress(Nowhere):
-        sources += [source for source in db.catalog.trigger_sources(users_table(db), "INSERT") if "raise" in source]
+        sources += [source for source in db.catalog.trigger_sources(users_table(db), "INSERT") if raises(source)]
     if not any(re.search(rf"\b{re.escape(column.lower())}\b|\bvalue\b", source.lower()) for source in sources):
         fix = f"alter table {table.full_name} add check ({db.profiles('email')} ~ '\\S') not valid;"
         yield Flaw(name, "nothing refuses a blank address", fix)
@@ -59,26 +59,34 @@ def search_path(db: Subject) -> Iterator[Flaw]:
     for function in db.catalog.functions.values():
         if not function.is_definer:
             continue
+        if function.is_parsed:
+            # Its names were looked up when it was made.
+            continue
         path, says = function.setting_of_path, ""
+        kind = "procedure" if function.is_procedure else "function"
+        # What it finds today it has to find tomorrow; temporary objects come last.
+        kept = [name.strip() for name in (path or "public").split(",") if name.strip(" \"'") not in ("$user", "pg_temp", "")]
+        own = quoted(function.schema)
+        order = list(dict.fromkeys([*([own] if path is None and own != "public" else []), *kept, "pg_temp"]))
+        fix = f"alter {kind} {function.full_name} set search_path = {', '.join(order)};"
         if path is None:
             says = "it runs with the caller's search_path"
         elif path in ('""', "''", ""):
             named = rf"::\s*({_LOOKED_UP_TYPES})\b|^\s*\w+\s+(constant\s+)?({_LOOKED_UP_TYPES})\b\s*(:=|;)"
             if re.search(named, function.source, re.M):
-                says = "it names a type that a temporary one can stand before"
+                says, fix = "it names a type that a temporary one can stand before", ""
         else:
             *schemas, last = [word.strip(" \"'") for word in path.split(",")]
-            if last != "pg_temp" or "pg_temp" in schemas:
+            writable = sorted(db.catalog.open_schemas("create") & {*schemas, last})
+            if writable:
+                says = "it looks into a schema that clients may write to"
+                fix = f"revoke create on schema {quoted(writable[0])} from {db.everybody};"
+            elif last != "pg_temp" or "pg_temp" in schemas:
                 says = "it lets temporary objects come first"
-            elif "$user" in schemas or db.catalog.open_schemas("create") & {*schemas, last}:
+            elif "$user" in schemas:
                 says = "it looks into a schema that clients may write to"
         if says:
-            kind = "procedure" if function.is_procedure else "function"
-            yield Flaw(
-                function.full_name,
-                says,
-                f"alter {kind} {function.full_name} set search_path = {function.schema}, pg_temp;",
-            )
+            yield Flaw(function.full_name, says, fix)
 
 
 @rule(27, "profiles")
@@ -116,7 +124,9 @@ def public_scenarios(db: Subject) -> Iterator[Flaw]:
         raise Nowhere(f"{table.full_name} has no opening messages and nothing that is inactive")
     told = [opening for opening in openings if db.can("anon", "select", table, opening)]
     if told:
-        yield Flaw(table.full_name, f"a visitor reads {', '.join(told)}", f"revoke select on {table.full_name} from anon;")
+        yield Flaw(
+            table.full_name, f"a visitor reads {', '.join(told)}", f"revoke select on {table.full_name} from public, anon;"
+        )
     columns = [name for name in table.columns if db.can("anon", "select", table, name)]
     if active is not None and columns and _shows_inactive(db, active):
         yield Flaw(table.full_name, "a visitor sees what is inactive")
