@@ -98,6 +98,12 @@ join pg_catalog.pg_class on pg_class.oid = pg_constraint.conrelid
 where pg_constraint.contype in ('c', 'f', 'p', 'u') and pg_constraint.conparentid = 0 and not pg_class.relispartition
     -- Since PostgreSQL 18 one may be there and not be enforced.
     and to_jsonb(pg_constraint) ->> 'conenforced' is distinct from 'false'
+    -- One whose triggers are off keeps nothing.
+    and not exists (
+        select
+        from pg_catalog.pg_trigger
+        where pg_trigger.tgconstraint = pg_constraint.oid and pg_trigger.tgenabled = 'D'
+    )
     and pg_class.relnamespace = any(current_setting('audit.schemas')::oid[])
 order by pg_constraint.conrelid, pg_constraint.conname;
 

@@ -1515,7 +1515,10 @@ _add(
     Variation(54, "messages", f"{_RANDOM} gen_random_uuid()"),
     Variation(54, "logs", "alter table logs alter id set default extensions.gen_random_uuid()"),
     Variation(
-        54, "uuid_generate_v4()", f'create extension "uuid-ossp" schema extensions; {_RANDOM} extensions.uuid_generate_v4()'
+        54,
+        "uuid_generate_v4()",
+        "create function extensions.uuid_generate_v4() returns uuid language sql as 'select gen_random_uuid()';"
+        f"{_RANDOM} extensions.uuid_generate_v4()",
     ),
     Variation(
         54,
@@ -1944,5 +1947,17 @@ _add(
         f"""grant update (updated_at) on profiles to authenticated;
         create policy profiles_touch on profiles for update to authenticated using (1 = 1);
         create policy profiles_only on profiles as restrictive for update to authenticated using (id = {_OWN})""",
+    ),
+)
+
+_add(
+    Variation("client_unbound", "a role that bypasses", "alter role authenticated bypassrls", server_wide=True),
+    Variation("client_unbound", "a table of the client's", "alter table messages owner to authenticated", also=(47, 49, 53)),
+    Variation(
+        "client_unbound",
+        "a member of the owner",
+        "grant workbook_owner to anon",
+        also=(24, 26, 27, 28, 47, 48, 49, 30, 50, 53, "rls_off", "partition_exposed", "rls_no_policy", "view_bypasses_rls"),
+        server_wide=True,
     ),
 )

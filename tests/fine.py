@@ -4,7 +4,7 @@ Each says which rule might cry wolf; no other may either. The SQL runs as that o
 quiet too, but for those with seen_by_check=False: it is made for v2 and its words, and objects to what is as good elsewhere.
 """
 
-from breaks import SECOND_OPTION, Variation, admission, by_owner, edited, job, logs_as, respelled, retyped, sign_up, table, view
+from breaks import SECOND_OPTION, Variation, admission, by_owner, edited, job, respelled, retyped, sign_up, table, view
 
 _OWN = "(select auth.uid())"
 _ID = "id bigint generated always as identity primary key"

@@ -8,14 +8,15 @@ import pytest
 import workbook as wb
 from audited import changed, connect, findings, found, verdict
 from breaks import BREAKS, Variation
+from disguises import CLOSED, OPEN
 from fine import FINE
 from helpers import is_one_sentence
 from schema_audit import AuditError, Report, audit
 from schema_audit.behaviour import PROBES, stage
 from schema_audit.catalog import Catalog
-from schema_audit.examine import look
+from schema_audit.examine import examine, look
 from schema_audit.report import ABSENT, FOUND, UNCHECKED
-from schema_audit.rules import RULES, OnlyBehaviour, Subject, by_number
+from schema_audit.rules import RULES, Subject, by_number
 from schema_audit.shape import recognise
 from workbook.checks import CHECKS
 from workbook.checks import look as look_for
@@ -69,6 +70,8 @@ class TestVerdicts:
     @pytest.mark.slow
     def test_the_reviews_own_statements_fare_as_on_the_scoreboard(self) -> None:
         shown = {number for number in CHECKS if look_for(number, database := wb.clone("proposed")) is not None or database.drop()}
+        # A partial index keeps a message from coming twice; that no upsert through the API can name it, the scoreboard says.
+        shown -= {46}
         assert {*numbers(audit(wb.clone("proposed").url, behaviour=True), FOUND)} == shown
         by_catalog = audit(wb.clone("proposed").url)
         assert {*numbers(by_catalog, FOUND)} <= shown
@@ -82,14 +85,9 @@ class TestVerdicts:
                 database.apply(fix.number)
                 continue
             rule = by_number(fix.number)
-            before = list(rule.examine(subject(database)))
+            before = examine(rule, subject(database)).flaws
             database.apply(fix.number)
-            after = []
-            try:
-                for flaw in rule.examine(subject(database)):
-                    after.append(flaw)
-            except OnlyBehaviour:
-                pass
+            after = examine(rule, subject(database)).flaws
             # 51 is the last policy's turn, and the earlier fixes have done most of it.
             assert before, f"{fix.name}: nothing was found before the fix"
             assert not after, f"{fix.name}: still found after the fix"
@@ -146,6 +144,20 @@ def test_a_safeguard_in_other_words_is_none(v2: psycopg.Connection, variation: V
     with changed(v2, variation.sql) as seen:
         assert found(seen) <= ADMINISTRATORS - {variation.rule}
         assert variation.rule not in findings(seen) or verdict(seen, variation.rule, v2) != FOUND
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variation", OPEN, ids=str)
+def test_what_is_open_in_disguise_is_found(v2: psycopg.Connection, variation: Variation) -> None:
+    with changed(v2, variation.sql, as_owner=not variation.server_wide) as seen:
+        assert variation.rule in found(seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variation", CLOSED, ids=str)
+def test_what_is_closed_in_other_words_is_not_found(v2: psycopg.Connection, variation: Variation) -> None:
+    with changed(v2, variation.sql, as_owner=not variation.server_wide) as seen:
+        assert variation.rule not in found(seen)
 
 
 RENAMED = """

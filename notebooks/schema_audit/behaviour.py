@@ -147,7 +147,9 @@ def message_after_completion(on: Stage) -> str | None:
     if not on.accepts(MESSAGE, on.session, learner=True):
         return "a learner cannot write into an open session"
     on.run(COMPLETE, on.session)
-    return "a message enters a completed session" if on.accepts(MESSAGE, on.session, learner=True) else None
+    if on.accepts(MESSAGE, on.session, learner=True):
+        return "a message enters a completed session"
+    return "the backend's message enters a completed session" if on.accepts(MESSAGE, on.session) else None
 
 
 @probe(8)

@@ -42,6 +42,7 @@ class Callers:
     def __init__(self, db: "Subject", reader: Reader, asking: frozenset[str]) -> None:
         """Take the functions, with their schemas, whose answer depends on who is calling."""
         self._db, self._reader, self._asking = db, reader, asking
+        self._by_name = {table.name.lower(): table for table in reversed(db.catalog.all_relations)}
 
     def is_open(
         self, expression: str | None, table: Relation, holds_back: Callable[[Group, Relation], bool] | None = None
@@ -89,8 +90,8 @@ class Callers:
         if {*words} & _COMPARES:
             left = [word for word in words_of(self._reader.without_calls(condition)) if re.match(r"[\w']", word)]
             return bool(set(left) - _AROUND) or bool(own)
-        # A function of one's own, or a claim, that says yes or no by itself.
-        return bool(own) or any(word.startswith("'") for word in words)
+        # A function of one's own, told of the caller or asking itself, or a claim, that says yes or no.
+        return bool(own) or self._is_told(condition, table) or any(word.startswith("'") for word in words)
 
     def _is_about(self, name: str, condition: Group, table: Relation) -> bool:
         """Tell whether a function of one's own is told of the row, or asks for more than a row of the caller's somewhere."""
@@ -103,6 +104,24 @@ class Callers:
             return True
         selects = [select for body in bodies for select in subselects(((*parsed(body.strip().rstrip(";")),),))]
         return not selects or any(self._asks_in(select, (select,), table) for select in selects)
+
+    def _is_told(self, condition: Group, table: Relation) -> bool:
+        """Tell whether a function of the database's own decides about the caller whom it is given."""
+        for place, token in enumerate(condition):
+            name = (
+                name_before(condition, place) if isinstance(token, tuple) and any(True for _ in self._reader.calls(token)) else ""
+            )
+            for function in self._db.catalog.plain_functions():
+                if name and function.qualified == name and function.returns == "boolean":
+                    body = function.source.strip().rstrip(";")
+                    selects = list(subselects(((*parsed(body),),))) if body.startswith("select") else []
+                    return not selects or any(self._is_of_few(select, table) for select in selects)
+        return False
+
+    def _is_of_few(self, select: Group, table: Relation) -> bool:
+        """Tell whether a sub-select that is given the caller finds some accounts and not others."""
+        read = [found for found in map(self._table, _sources(words_of(select))) if found is not None]
+        return self._has_further(select) or bool(read) and not any(self._is_of_persons(found) for found in read)
 
     def _is_measured(self, condition: Group) -> bool:
         """Tell whether only how long the caller's id is counts, or that there is one."""
@@ -181,7 +200,7 @@ class Callers:
         return {column.lower() for column in parent.columns} if parent is not None else set()
 
     def _table(self, name: str) -> Relation | None:
-        return next((table for table in self._db.catalog.all_relations if table.name.lower() == name), None)
+        return self._by_name.get(name)
 
     def _is_of_persons(self, table: Relation) -> bool:
         """Tell whether a table has one row for each account."""

@@ -41,6 +41,8 @@ def quoted(name: str) -> str:
 
 
 _RESERVED = word_set(
+    "authorization binary collation concurrently cross freeze full ilike inner is isnull join left like natural notnull outer "
+    "overlaps right similar tablesample verbose "
     "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create current_date "
     "current_role current_time current_timestamp current_user default deferrable desc distinct do else end except false "
     "fetch for foreign from grant group having in initially intersect into lateral leading limit localtime localtimestamp "
@@ -531,10 +533,13 @@ class Catalog:
 
     def behind(self, view: Relation) -> dict[int, set[str]]:
         """Return which columns a view reads, by the oid of their table."""
-        found: dict[int, set[str]] = defaultdict(set)
+        return self._sources.get(view.oid, {})
+
+    @cached_property
+    def _sources(self) -> dict[int, dict[int, set[str]]]:
+        found: dict[int, dict[int, set[str]]] = {}
         for oid, source, column in self._read("views"):
-            if oid == view.oid:
-                found[source].add(column)
+            found.setdefault(oid, {}).setdefault(source, set()).add(column)
         return found
 
     def rewrite_rules(self, table: Relation) -> list[str]:

@@ -211,6 +211,7 @@ class _Search:
     def __post_init__(self) -> None:
         self.tables = self.catalog.tables
         self.people = self._people()
+        self._talks = [table for table in self.tables if _words(table.name) & _set("sessions")]
         self.considered: list[str] = []
 
     def _people(self) -> set[int]:
@@ -286,7 +287,7 @@ class _Search:
             for key in self.catalog.foreign_keys(messages)
             if key.target not in self.people | {messages.oid} and key.target in self.catalog.by_oid
         }
-        for table in self.tables:
+        for table in self._talks:
             if table.oid not in found and table.oid != messages.oid and self._points_by_name(messages, table):
                 found[table.oid] = 1.5
         return found
@@ -314,8 +315,6 @@ class _Search:
         names = {plain(sessions.name), _singular(plain(sessions.name))}
         last = plain(sessions.name).rpartition("_")[2]
         names |= {last, _singular(last)}
-        if not _words(sessions.name) & _set("sessions"):
-            return False
         return any(re.sub(r"_?id$", "", plain(column)) in names and plain(column).endswith("id") for column in messages.columns)
 
     def _beside(self, chosen: dict[str, Relation]) -> None:

@@ -3,12 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
-from ..catalog import CLIENTS, Function, Index, NotSeen, Nowhere, quoted
+from ..catalog import CLIENTS, Function, Index, NotSeen, Nowhere, Relation, quoted
 from ..expressions import Group, always, words_of
 from ..report import Flaw
 from ..shape import Found, called
-from ..subject import Subject, assigns, indexed, listed_values, policy_flaw, revoked, rule
+from ..subject import Subject, assigns, by_number, indexed, listed_values, policy_flaw, revoked, rule
 from .data_integrity import counters_of
 from .design import refuses
 
@@ -88,6 +89,13 @@ def profile_columns(db: Subject) -> Iterator[Flaw]:
     open_ones = [
         name for name in counts + ranks if db.clients_can("update", table, name) and not refuses(db, table, name, by_name=True)
     ]
+    made = [name for name in ranks if db.clients_can("insert", table, name) and not _is_set(db, name, table)]
+    if made:
+        yield Flaw(
+            table.full_name,
+            f"a person who makes their profile gives themselves {', '.join(made)}",
+            revoked(db, table, "insert"),
+        )
     if open_ones:
         yield Flaw(
             table.full_name,
@@ -189,19 +197,22 @@ def _refuses_role(db: Subject, role: str) -> bool:
     )
 
 
-def _is_set(db: Subject, column: str) -> bool:
-    """Tell whether a trigger sets a column of each message, whatever the client says."""
+def _is_set(db: Subject, column: str, table: Relation | None = None) -> bool:
+    """Tell whether a trigger sets a column of each new row, a message's where no table is named, whatever the client says."""
     name = re.escape(column.lower())
     only_null = rf"new\.{name}\s+is\s+null|coalesce\s*\(\s*new\.{name}"
     return any(
         assigns(source, column) and not re.search(only_null, source + trigger.condition)
-        for trigger, source in db.guards(db.messages.table, "INSERT")
+        for trigger, source in db.guards(table or db.messages.table, "INSERT")
     )
 
 
 _FACTS = (
     "started_at", "created_at", "completed_at", "last_activity_at", "duration_seconds", "score",
 )  # fmt: skip
+
+
+_BILLED = r"^(total_)?(tokens?|cost|price|credits?)(_\w+)?$|_(tokens|cost|credits)$"
 
 
 @rule(
@@ -214,6 +225,7 @@ def session_columns(db: Subject) -> Iterator[Flaw]:
     """UPDATE on the counts and dates of sessions for clients, and DELETE on completed ones."""
     found, table = db.sessions, db.sessions.table
     facts = [found[name] for name in (*counters_of(db), *_FACTS) if found.has(name)]
+    facts += [name for name in called(table.columns, _BILLED) if name not in facts]
     open_ones = [name for name in facts if db.clients_can("update", table, name) and not refuses(db, table, name, by_name=True)]
     if open_ones:
         yield Flaw(
@@ -312,6 +324,7 @@ def _is_one(text: str) -> bool:
 )
 def redundant_indexes(db: Subject) -> Iterator[Flaw]:
     """Foreign keys that no index serves, and indexes that another one begins with."""
+    proposed = _proposed(db)
     for key in db.catalog.constraints:
         if key.type != "f":
             continue
@@ -321,8 +334,10 @@ def redundant_indexes(db: Subject) -> Iterator[Flaw]:
             for index in db.catalog.indexes_of(key.table)
         )
         if not served and table is not None:
-            yield Flaw(table.full_name, f"no index serves the foreign key {key.name}",
-                       indexed(table, *key.columns))  # fmt: skip
+            fix = indexed(table, *key.columns)
+            # A longer one that another rule proposes serves the key too.
+            fix = next((other for other in sorted(proposed) if other.startswith(fix.removesuffix(");"))), fix)
+            yield Flaw(table.full_name, f"no index serves the foreign key {key.name}", fix)
     by_table: dict[int, list[Index]] = defaultdict(list)
     for index in db.catalog.indexes:
         by_table[index.table].append(index)
@@ -330,7 +345,23 @@ def redundant_indexes(db: Subject) -> Iterator[Flaw]:
         for short in indexes:
             longer = next((long for long in indexes if _stands_for(long, short)), None)
             if longer is not None:
-                yield Flaw(short.full_name, f"{longer.name} begins with it", f"drop index concurrently {short.full_name};")
+                yield Flaw(short.full_name, f"{longer.name} begins with it", _dropped(db, short))
+
+
+def _dropped(db: Subject, index: Index) -> str:
+    """Return the statement that drops an index; a partitioned one cannot go beside others' work."""
+    how = "" if db.catalog.by_oid[index.table].kind == "p" else " concurrently"
+    return f"drop index{how} {index.full_name};"
+
+
+def _proposed(db: Subject) -> set[str]:
+    """Return the indexes that other rules propose, which serve foreign keys too."""
+    found: set[str] = set()
+    for other in (by_number(number) for number in (19, 20, 41)):
+        if {*other.needs} <= {*db.tables}:
+            with suppress(NotSeen, Nowhere):
+                found |= {flaw.fix for flaw in other.examine(db)}
+    return found
 
 
 def _stands_for(long: Index, short: Index) -> bool:
@@ -402,6 +433,9 @@ def keys_in_order(db: Subject) -> Iterator[Flaw]:
             for function in db.catalog.plain_functions()
             if re.match(rf"\(*(\w+\.)?{re.escape(function.name.lower())}\(", default)
         ]
-        makes = [default if re.fullmatch(r"\(*(\w+\.)?\w+\(\)\)*(::\w+)?", default) and not own else "", *own]
-        if any(re.search(r"gen_random_uuid|uuid_generate_v4", text) and not _IN_TIME.search(text) for text in makes):
+        # A key that begins with the time comes in order, whatever ends it.
+        if any(
+            re.search(r"gen_random_uuid|uuid_generate_v4|\brandom\s*\(", text) and not _IN_TIME.search(text)
+            for text in own or [default]
+        ):
             yield Flaw(f"{found.table.full_name}.{found('id')}", "its keys are random")

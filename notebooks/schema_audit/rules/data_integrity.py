@@ -26,7 +26,9 @@ def bounded_below(db: Subject, column: str) -> bool:
         if name not in words:
             return False
         sides = split(condition, ">=", ">")
-        from_above = len(sides) == 2 and name in words_of(sides[0]) and name not in words_of(sides[1])
+        # Above minus one is not below zero.
+        is_low = len(sides) == 2 and "-" in words_of(sides[1]) and words_of(bare(sides[1])) != ["-", "1"]
+        from_above = len(sides) == 2 and name in words_of(sides[0]) and name not in words_of(sides[1]) and not is_low
         sides = split(condition, "<=", "<")
         from_below = len(sides) == 2 and name in words_of(sides[1]) and name not in words_of(sides[0])
         denied = words[:1] == ["not"] and "<" in words
@@ -230,13 +232,15 @@ def role_and_chat(db: Subject) -> Iterator[Flaw]:
 def content_size(db: Subject) -> Iterator[Flaw]:
     """A CHECK on the length of the content, also its domain's, or a type with a length."""
     column, table = db.messages.column("content"), db.messages.table
+    told = rf"length\s*\(\s*(\w+\.)?{re.escape(column.name.lower())}\b"
     size = r"(length|octet_length|pg_column_size|left|substr\w*)\("
     limits = [
         text
         for text in db.catalog.checks(table, column.name)
-        if re.search(rf"{size}.*<=?\s*\(*\d|\d\)*\s*>=?\s*\(*\w*{size}|(left|substr\w*)\(|\{{\d*,\d+\}}", text)
+        if re.search(rf"{size}.*<=?\s*\(*\d|\d\)*\s*>=?\s*\(*\w*{size}|\{{\d*,\d+\}}", text)
+        or re.search(r'\b(left|substr\w*)"?\(', text)
     ]
-    if not limits and any(raises(source) and re.search(size, source) for _, source in db.guards(table, "INSERT")):
+    if not limits and any(raises(source) and re.search(told, source) for _, source in db.guards(table, "INSERT")):
         raise OnlyBehaviour("a trigger looks at how long it is")
     if not limits and "(" not in column.plain_type:
         sized = f"char_length({column.quoted})" if column.is_text else f"pg_column_size({column.quoted})"

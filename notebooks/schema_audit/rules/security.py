@@ -130,6 +130,10 @@ def public_scenarios(db: Subject) -> Iterator[Flaw]:
     columns = [name for name in table.columns if db.can("anon", "select", table, name)]
     if active is not None and columns and _shows_inactive(db, active):
         yield Flaw(table.full_name, "a visitor sees what is inactive")
+    views = [view for view in db.catalog.relations if view.kind in "vm" and table.oid in db.catalog.behind(view)]
+    meant = [policy for policy in db.binding(table, "anon", "select") if "authenticated" not in policy.roles]
+    if meant and not columns and not any(db.catalog.may("anon", "select", view) for view in views):
+        yield policy_flaw(meant[0], "it is for visitors, and they hold no privilege to see anything")
     for view in db.catalog.relations:
         behind = db.catalog.behind(view).get(table.oid, set()) if view.kind in "vm" else set()
         asks_itself = view.asks_invoker
