@@ -1,10 +1,12 @@
 """Functions that several test files use."""
 
+import json
 import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -39,6 +41,21 @@ def listen(own: EmbeddedServer, password: str) -> int:
     (own.data / "pg_hba.conf").write_text(f"local all all trust\nhost all {OWNER_ROLE} 127.0.0.1/32 scram-sha-256\n")
     own.start()
     return port
+
+
+def advice(cli: Path, port: int, database: str, password: str, folder: Path) -> list[dict]:
+    """Return what Supabase's advisors say of a database on loopback, warnings and errors."""
+    address = f"postgresql://{OWNER_ROLE}:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
+    done = subprocess.run(
+        [cli, "db", "advisors", "--db-url", address, "--output-format", "json"],
+        cwd=folder,
+        env={"HOME": str(folder), "DO_NOT_TRACK": "1", "SUPABASE_TELEMETRY_DISABLED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["results"]
 
 
 def is_one_sentence(error: Exception) -> bool:

@@ -1,16 +1,14 @@
 """The audit of databases that are not ours: those of sixteen teams, a tiny one in many variations; and Supabase's advisors."""
 
 import csv
-import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from audited import changed, connect, findings, found, platform_database
-from helpers import listen
+from helpers import advice, listen
 from schema_audit import Report, audit
 from schema_audit.report import FOUND, NOWHERE
 from schema_audit.rules import RULES
@@ -353,18 +351,6 @@ THEIRS = {
 """Which rule says what one of theirs says."""
 
 
-def advice(cli: Path, port: int, database: str, folder: Path) -> list[dict]:
-    """Return what the advisors say of a database."""
-    done = subprocess.run(
-        [cli, "db", "advisors", "--db-url", f"postgresql://{OWNER_ROLE}:maraum@127.0.0.1:{port}/{database}?sslmode=disable",
-         "--output-format", "json"],
-        cwd=folder, env={"HOME": str(folder), "DO_NOT_TRACK": "1", "SUPABASE_TELEMETRY_DISABLED": "1"},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["results"]
-
-
 @pytest.mark.slow
 def test_what_the_advisors_find_the_audit_finds(
     reports: Callable[[Path], tuple[str, Report]], supabase_cli: Path, lasting_server: EmbeddedServer, tmp_path: Path
@@ -374,7 +360,7 @@ def test_what_the_advisors_find_the_audit_finds(
     said = 0
     for path, report in shapes.items():
         ours = {(finding.number or finding.rule, flaw.object) for finding in report.of(FOUND) for flaw in finding.flaws}
-        for one in advice(supabase_cli, port, path.stem, tmp_path):
+        for one in advice(supabase_cli, port, path.stem, "maraum", tmp_path):
             rules = THEIRS[one["name"]]
             rules = rules if isinstance(rules, tuple) else (rules,)
             name = one["metadata"]["name"]

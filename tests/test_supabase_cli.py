@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from helpers import ask, listen, schema
+from helpers import advice, ask, listen, schema
 from workbook import ADMIN, Database, fixes, migrations
 from workbook.database import DATA_SETS, OWNER_ROLE
 from workbook.errors import WorkbookError
@@ -311,6 +311,18 @@ class TestPush:
         existing.do("db", "push")
         assert existing.recorded() == existing.files()
         assert existing.schema() == v2
+
+
+class TestAdvisors:
+    def test_what_they_say_of_v1_and_v2(self, platform: Platform, tmp_path: Path) -> None:
+        v1 = platform.database()
+        with platform.connect(v1) as connection:
+            for sql in V1.values():
+                connection.execute(f"set role {OWNER_ROLE}; {sql}; reset role")
+        before, after = (advice(platform.cli, platform.port, name, PASSWORD, tmp_path) for name in (v1, platform.workbook_v2()))
+        assert {one["name"] for one in before} == {"auth_rls_initplan", "function_search_path_mutable"} and len(before) == 18
+        # The procedure that commits, which takes no SET: fix 31 says so.
+        assert [one["metadata"]["name"] for one in after] == ["run_weekly_reset"]
 
 
 class TestHistory:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from .catalog import Relation, word_set
+from .catalog import Catalog, Policy, Relation, word_set
 from .expressions import (
     Group,
     Reader,
@@ -20,9 +20,6 @@ from .expressions import (
 )
 from .shape import plain
 
-if TYPE_CHECKING:
-    from .subject import Subject
-
 _EVERYBODYS_CLAIMS = word_set(
     "role aud iss exp iat nbf aal amr session_id is_anonymous provider providers phone_confirmed_at email_confirmed_at"
     " email_verified"
@@ -36,10 +33,23 @@ _ALIVE = re.compile(r"delet|ban|activ|status|archiv|confirm|verif|creat|updat|on
 """Columns that tell a good account from a closed one, and nobody from anybody else."""
 
 
+class Database(Protocol):
+    """What is asked of a database under audit."""
+
+    catalog: Catalog
+
+    @property
+    def owners(self) -> dict[int, str]:
+        """The column of each table that says whose a row is."""
+
+    def binding(self, table: Relation, role: str, command: str) -> list[Policy]:
+        """Return the policies that open rows of a table to a role's command."""
+
+
 class Callers:
     """Judges the conditions of one database's policies."""
 
-    def __init__(self, db: "Subject", reader: Reader, asking: frozenset[str]) -> None:
+    def __init__(self, db: Database, reader: Reader, asking: frozenset[str]) -> None:
         """Take the functions, with their schemas, whose answer depends on who is calling."""
         self._db, self._reader, self._asking = db, reader, asking
         self._by_name = {table.name.lower(): table for table in reversed(db.catalog.all_relations)}

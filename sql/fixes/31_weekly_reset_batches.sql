@@ -2,6 +2,7 @@
 -- Locks: profiles, SHARE, while an index is built. Writes wait, reads do not; online, use CREATE INDEX CONCURRENTLY.
 -- Repairs: nothing.
 -- Clients: one call of reset_weekly_limits() starts 1000 weeks and leaves the rest, in silence: call it until it returns 0.
+-- Advisors: run_weekly_reset() has no search_path of its own, since a procedure that commits takes no SET. It names schemas.
 
 begin;
 
