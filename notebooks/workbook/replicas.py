@@ -7,12 +7,13 @@ import atexit
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import statistics
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -27,7 +28,7 @@ from sqlalchemy import URL
 from . import keeper, privileges
 from .actors import ADMIN, ANNA, SERVICE, Actor
 from .bench import _load, bystander, record
-from .database import STATES, Database, _fill, assume, send
+from .database import STATES, Database, Refusal, _fill, assume, send
 from .errors import WorkbookError
 from .measure import rows
 from .paths import SQL
@@ -43,6 +44,9 @@ SETTINGS = """
 wal_level = logical
 max_wal_senders = 10
 max_replication_slots = 10
+# A subscription copies several tables at once.
+max_logical_replication_workers = 8
+max_sync_workers_per_subscription = 4
 # A slot keeps the log for a replica that has gone, up to here.
 max_slot_wal_keep_size = 1GB
 hot_standby = on
@@ -151,6 +155,19 @@ class Node(EmbeddedServer):
         """
         self.set(primary_conninfo=self._upstream)
         until(self.database, "exists (select from pg_stat_wal_receiver where status = 'streaming')")
+
+    def pause(self) -> None:
+        """Let a replica go on receiving the log, and replay no more of it.
+
+        Raises:
+            WorkbookError: it goes on.
+        """
+        self.database.run("select pg_wal_replay_pause()", ADMIN)
+        until(self.database, "pg_get_wal_replay_pause_state() = 'paused'")
+
+    def resume(self) -> None:
+        """Let it replay again."""
+        self.database.run("select pg_wal_replay_resume()", ADMIN)
 
     def kill(self) -> None:
         """End all its processes at once with SIGKILL, as a machine that loses its power."""
@@ -355,6 +372,19 @@ def wait_for(replica: Database, lsn: str, timeout_s: float = LONGEST_WAIT_S) -> 
     return until(replica, f"pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn", timeout_s)
 
 
+def carried_over(publisher: Database, subscription: str) -> None:
+    """Wait until a subscription has applied all that was committed on the publisher so far.
+
+    Raises:
+        WorkbookError: it does not in time.
+    """
+    place = position(publisher)
+    until(
+        publisher,
+        f"exists (select from pg_stat_replication where application_name = '{subscription}' and replay_lsn >= '{place}')",
+    )
+
+
 BEHIND = """
 select
     application_name as replica,
@@ -474,6 +504,19 @@ def writers(database: Database, clients: int = 4, setup: str = "") -> Iterator[l
             thread.join()
 
 
+def reaches(acknowledged: list[str], number: int) -> None:
+    """Wait until so many messages have been acknowledged to the writers.
+
+    Raises:
+        WorkbookError: they are not in time.
+    """
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while len(acknowledged) < number:
+        if time.monotonic() > deadline:
+            raise WorkbookError(f"After {LONGEST_WAIT_S} s only {len(acknowledged)} of {number} messages are acknowledged.")
+        time.sleep(0.001)
+
+
 def missing(database: Database, acknowledged: list[str]) -> int:
     """Return how many of these messages a database does not hold."""
     found = database.value(
@@ -500,22 +543,69 @@ def own_reads(primary: Database, replica: Database, way: str, times: int) -> tup
         How often the message was not there, and the milliseconds from the beginning of the write to the end of the read.
     """
     early, took = 0, []
-    insert = REPLY.replace("content)", "content, client_message_id)").replace("'Gern.')", "'Gern.', %s)")
+    insert = """insert into public.messages (session_id, role, chat_type, content, client_message_id)
+        values (md5('open session ' || %s)::uuid, 'assistant', 'main', 'Gern.', %s)"""
+    find = "select from public.messages where session_id = md5('open session ' || %s)::uuid and client_message_id = %s"
     with primary.connect() as writing, replica.connect() as reading:
         writing.execute(f"set synchronous_commit = {WAYS[way]}")
         for connection in (writing, reading):
             connection.execute("set role service_role")
-        for _ in range(times):
-            key = uuid4()
+        for number in range(times):
+            message = [str(number % SESSIONS), uuid4()]
             start = time.perf_counter()
-            writing.execute(insert, [key])
+            writing.execute(insert, message)
             if way == "after its commit's place":
                 ((place,),) = writing.execute("select pg_current_wal_lsn()").fetchall()
                 while reading.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", [place]).fetchone() != (True,):
                     time.sleep(0.0005)
-            early += not reading.execute("select from public.messages where client_message_id = %s", [key]).fetchall()
+            early += not reading.execute(find, message).fetchall()
             took.append(1000 * (time.perf_counter() - start))
     return early, took
+
+
+# --- Long reads -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(replica: Database) -> Iterator[Future]:
+    """Let somebody send a query that takes long; at the end it is cancelled.
+
+    Yields:
+        What becomes of it; see `settled`.
+    """
+    with replica.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("set role service_role")
+        report = pool.submit(connection.execute, "select count(*), pg_sleep(60) from public.profiles")
+        try:
+            until(
+                replica,
+                f"backend_xmin is not null from pg_stat_activity where pid = {connection.info.backend_pid} and state = 'active'",
+            )
+            yield report
+        finally:
+            if not report.done():
+                connection.cancel_safe()
+
+
+def settled(report: Future, within_s: float) -> str:
+    """Say what has become of a query: `goes on`, or what it was refused with."""
+    try:
+        report.result(within_s)
+    except TimeoutError:
+        return "goes on"
+    except psycopg.Error as error:
+        return str(Refusal.of(error)).splitlines()[0]
+    return "done"
+
+
+def vacuum(database: Database, table: str) -> int:
+    """Vacuum a table and return how many dead rows had to stay, because somebody may still see them."""
+    said: list[str] = []
+    with database.connect() as connection:
+        connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+        connection.execute(f"vacuum (verbose) {table}")
+    (stayed,) = re.findall(r"(\d+) are dead but not yet removable", "\n".join(said))
+    return int(stayed)
 
 
 # --- Privileges -----------------------------------------------------------------------------------------------
