@@ -55,8 +55,6 @@ wal_receiver_status_interval = 1s
 wal_retrieve_retry_interval = 100ms
 # In a file below the data, which goes with it.
 dynamic_shared_memory_type = mmap
-# One server more has to fit beside the others.
-shared_buffers = 64MB
 """
 """Beside those of the embedded server; in the file that ALTER SYSTEM writes, and that a copy takes along."""
 
@@ -372,6 +370,15 @@ def wait_for(replica: Database, lsn: str, timeout_s: float = LONGEST_WAIT_S) -> 
     return until(replica, f"pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn", timeout_s)
 
 
+def is_replayed(replica: Database, lsn: str, within_s: float) -> bool:
+    """Tell whether a replica has replayed the log up to this place before so much time is over."""
+    try:
+        wait_for(replica, lsn, within_s)
+    except WorkbookError:
+        return False
+    return True
+
+
 def carried_over(publisher: Database, subscription: str) -> None:
     """Wait until a subscription has applied all that was committed on the publisher so far.
 
@@ -604,8 +611,8 @@ def vacuum(database: Database, table: str) -> int:
     with database.connect() as connection:
         connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
         connection.execute(f"vacuum (verbose) {table}")
-    (stayed,) = re.findall(r"(\d+) are dead but not yet removable", "\n".join(said))
-    return int(stayed)
+    # The table's and its TOAST table's.
+    return sum(int(stayed) for stayed in re.findall(r"(\d+) are dead but not yet removable", "\n".join(said)))
 
 
 # --- Privileges -----------------------------------------------------------------------------------------------
