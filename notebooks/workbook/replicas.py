@@ -100,6 +100,8 @@ class Node(EmbeddedServer):
         return f"host={self.socket} user={self.url.username}"
 
     def _create_data(self) -> None:
+        # Before the server: whoever is killed from here on has one that stops it. It waits until the start has ended.
+        self._have_keeper()
         if self.source is None:
             super()._create_data()
             self._settings(SETTINGS)
@@ -295,7 +297,7 @@ def start(replicas: int = 2, messages: int = 0) -> Replicated:
     return cluster
 
 
-LINGER_S = 8
+LINGER_S = 4
 """For how long a server goes on whose process has been killed."""
 MOST_REPLICAS = 3
 
@@ -447,19 +449,19 @@ REPLY = f"""insert into public.messages (session_id, role, chat_type, content)
 """A reply into any of the open sessions."""
 
 
-def read(servers: list[Node], transactions: int, learners: int, clients: int = 2, cores: list[int] | None = None) -> float:
-    """Let clients of each server read learners' newest messages, under the policies; all servers at once.
+def read(servers: list[Node], transactions: int, learners: int, cores: list[int] | None = None) -> float:
+    """Let six clients read learners' newest messages, under the policies; each server gets as many of them.
 
     Args:
         transactions: how many all clients read together.
         learners: of how many learners.
-        clients: of each server.
         cores: the core for the clients of each server; any where it is not given.
 
     Returns:
         Transactions a second, of all together, until the slowest is ready.
     """
-    each = transactions // len(servers) // clients
+    clients = READERS // len(servers)
+    each = transactions // READERS
 
     def work(place: int) -> float:
         if cores:
@@ -471,6 +473,10 @@ def read(servers: list[Node], transactions: int, learners: int, clients: int = 2
 
     with ThreadPoolExecutor(len(servers)) as pool:
         return each * clients * len(servers) / max(pool.map(work, range(len(servers))))
+
+
+READERS = 6
+"""Clients of `read`, which one, two and three servers can share."""
 
 
 @contextmanager
