@@ -120,6 +120,7 @@ class Node(EmbeddedServer):
         if result.returncode != 0:
             raise WorkbookError(f"{self.name} could not be copied from {self.source.name}: {_last_line(result.stderr)}.")
         (self.data / "server.log").unlink(missing_ok=True)
+        # In the place of what pg_basebackup writes, of which an older libpq of the system does not know every word.
         self._settings(f"primary_conninfo = '{self._upstream}'\n")
 
     @property
