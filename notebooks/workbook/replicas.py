@@ -465,7 +465,7 @@ def read(servers: list[Node], transactions: int, learners: int, cores: list[int]
     each = transactions // READERS
 
     def work(place: int) -> float:
-        if cores:
+        if cores and hasattr(os, "sched_setaffinity"):
             # Of this thread alone, and so of the program that it starts.
             os.sched_setaffinity(0, {cores[place]})
         database = servers[place].database
