@@ -64,7 +64,9 @@ def running_pid(data: Path) -> int | None:
 
 def is_connected(socket: Path) -> bool:
     """Tell whether somebody is connected, who need not have said that they use the server."""
-    others = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+    others = """select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()
+        -- A commit that waits for a replica does not notice that its client has gone.
+        and wait_event is distinct from 'SyncRep'"""
     try:
         with psycopg.connect(host=str(socket), user="workbook", dbname="postgres", connect_timeout=10) as connection:
             return connection.execute(others).fetchone() != (0,)

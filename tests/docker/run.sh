@@ -37,7 +37,7 @@ docker compose version >/dev/null 2>&1 \
 # A project name of its own gives containers, network and volume of its own.
 project=schema-workbook-test-$$
 # What the reader has set, in the environment or in .env, must not decide what is tested: the file's defaults are.
-unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_ENV_FILES POSTGRES_PASSWORD POSTGRES_PORT JUPYTER_TOKEN JUPYTER_PORT
+unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_ENV_FILES POSTGRES_PASSWORD POSTGRES_PORT REPLICA_PORT JUPYTER_TOKEN JUPYTER_PORT
 compose() { docker compose --project-name "$project" --file docker-compose.yml --env-file /dev/null "$@"; }
 
 # Not 54317, where the reader's own server may be.
@@ -45,7 +45,7 @@ for port in {54400..54499}; do
     # Who answers has the port.
     (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
 done
-export POSTGRES_PORT=$port
+export POSTGRES_PORT=$port REPLICA_PORT=$((port + 100))
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/schema-workbook-docker.XXXXXX")
 log=$work/log
@@ -56,7 +56,7 @@ clean_up() {
     trap - EXIT
     # A second Ctrl-C must not leave containers behind.
     trap '' INT TERM
-    if ! compose down --volumes --timeout=30 >"$log" 2>&1; then
+    if ! compose --profile replica down --volumes --timeout=30 >"$log" 2>&1; then
         tail -n 5 "$log" >&2
         say "the containers of $project are still there; remove them with docker compose --project-name $project down --volumes." >&2
         status=1
@@ -75,7 +75,7 @@ trap 'exit 143' TERM
 
 # --- The file and its image -----------------------------------------------------------------------------------
 
-compose --profile lab config --quiet || fail "docker-compose.yml is not valid; correct what is said above."
+compose --profile lab --profile replica config --quiet || fail "docker-compose.yml is not valid; correct what is said above."
 image=$(compose config --images)
 [[ -n $image && $image != *[[:space:]]* ]] || fail "docker-compose.yml no longer has exactly one image without a profile; adapt $0 to it."
 
@@ -153,6 +153,23 @@ compose down --timeout=30
 come_up
 kept=$(in_database "select shobj_description(oid, 'pg_database') from pg_database where datname = 'postgres'")
 [[ $kept == kept ]] || fail "docker compose down loses the data; mount the volume where the image keeps them."
+
+# Its replica follows it, and takes no writes.
+compose --profile replica up --detach --wait || {
+    compose --profile replica logs --no-color --no-log-prefix --tail=15 replica >&2 || true
+    fail "The replica of docker-compose.yml does not come up; see its last lines above."
+}
+in_replica() { compose --profile replica exec --no-TTY replica psql --no-psqlrc --host=127.0.0.1 --tuples-only --no-align --command="$1"; }
+in_database "comment on database postgres is 'followed'"
+for _ in {1..50}; do
+    followed=$(in_replica "select shobj_description(oid, 'pg_database') from pg_database where datname = 'postgres'")
+    [[ $followed == followed ]] && break
+    sleep 0.2
+done
+[[ $followed == followed ]] || fail "The replica of docker-compose.yml does not follow its server; read what it logs."
+[[ $(in_replica "select pg_is_in_recovery()") == t ]] || fail "The replica of docker-compose.yml is no replica; read what it logs."
+compose --profile replica rm --force --stop replica >"$log" 2>&1 || fail "The replica cannot be removed; see docker compose ps."
+in_database "select pg_drop_replication_slot('replica')" >"$log" || fail "The replica's slot cannot be dropped; see its server's log."
 
 # Without the lock, which a process that outlives the tests would hold on to.
 DATABASE_URL=postgresql://postgres:workbook@127.0.0.1:$port/postgres make test 9>&- \
