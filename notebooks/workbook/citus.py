@@ -2,20 +2,28 @@
 
 import atexit
 import os
+import re
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from . import server
-from .database import Database, clone, drop
+from .actors import ADMIN, OWNER, Actor
+from .clients import ACTORS, Answer, declared
+from .database import Database, Transaction, assume, drop, driver, send
 from .errors import WorkbookError
-from .paths import SQL
+from .paths import DATA, SQL, read_csv
 from .server import EmbeddedServer
+from .tables import Table
 
 FOLDER = SQL / "citus"
 """The conversion: one file an object, in the order of their names."""
+CHANGES = DATA / "citus.csv"
 
 
 def use() -> list[tuple[str, int]]:
@@ -51,11 +59,11 @@ def files() -> list[str]:
     return [f"citus/{path.name}" for path in sorted(FOLDER.glob("*.sql"))]
 
 
-def distributed(database: Database, nodes: list[tuple[str, int]]) -> Database:
+def distributed(database: Database, nodes: list[tuple[str, int]]) -> "Distributed":
     """Convert a clone of v2 in place into distributed tables on these workers; return the same database."""
     joined(database, nodes)
     convert(database)
-    return database
+    return Distributed(database.name)
 
 
 def joined(database: Database, nodes: list[tuple[str, int]]) -> None:
@@ -98,6 +106,136 @@ def convert(database: Database) -> None:
         )
         if done.returncode:
             raise WorkbookError(f"{path} stops: {done.stderr.strip()}")
+
+
+# --- The contract ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """A statement of data/clients.csv that is another on Citus; the fields are the columns of data/citus.csv."""
+
+    id: str
+    which: str
+    """`statement` or `works`: the column of data/clients.csv that it stands for."""
+    why: str
+    """The name of a reason in REASONS."""
+    send: str
+    """What to send instead."""
+    gets: str
+    """Where even that gets another answer: the SQLSTATE."""
+
+
+def changes() -> tuple[Change, ...]:
+    """Return what data/citus.csv lists, in its order."""
+    return tuple(Change(**row) for row in read_csv(CHANGES))
+
+
+class Distributed(Database):
+    """A database of the cluster: a client's claims come with SET LOCAL, which goes to the workers, and its role does not."""
+
+    @contextmanager
+    def transaction(self, actor: Actor = OWNER) -> Iterator[Transaction]:
+        """Act as somebody in one transaction; see `Database.transaction`."""
+        with super().transaction(ADMIN) as transaction:
+            become(driver(transaction._connection), actor)
+            yield transaction
+
+
+def become(connection: psycopg.Connection, actor: Actor) -> None:
+    """Become somebody until the transaction ends, as an API before Citus does for each request."""
+    claims = 'set local "request.jwt.claims" = %s'
+    psycopg.ClientCursor(connection).execute(claims, [actor.claims])
+    connection.execute("select set_config('role', %s, true)", [actor.role or "none"])
+
+
+def parts(statement: str) -> list[str]:
+    """Split what a client sends into single statements; Citus takes DDL alone only."""
+    pieces = re.split(r"; (?=(?:[^$]*\$\$[^$]*\$\$)*[^$]*$)", statement)
+    return [piece for piece in pieces if piece.strip()]
+
+
+def answer(database: Database, statements: list[str], actor: Actor, *, commits: bool = False) -> Answer:
+    """Send statements as somebody; the last one's answer counts.
+
+    Args:
+        commits: each in a transaction of its own, which stays; else all in one, which is undone.
+    """
+    last = Answer()
+    assumed = become if isinstance(database, Distributed) else assume
+    with database.connect() as connection:
+        connection.execute("set search_path = public, extensions")
+        try:
+            for group in [[one] for one in statements] if commits else [statements]:
+                with connection.transaction(force_rollback=not commits):
+                    assumed(connection, actor)
+                    for one in group:
+                        last = _read(send(connection, one, {}))
+        except psycopg.Error as error:
+            return Answer(sqlstate=error.sqlstate or str(error))
+    return last
+
+
+def _read(cursor: psycopg.Cursor) -> Answer:
+    if cursor.description is None:
+        return Answer(count=max(cursor.rowcount, 0))
+    names = [column.name for column in cursor.description]
+    rows = tuple(dict(zip(names, map(str, row), strict=True)) for row in cursor.fetchall())
+    return Answer(rows=rows, count=len(rows))
+
+
+def contract(plain: Database, spread: Database) -> Table:
+    """Send every statement of the contract to v2 on one machine and to v2 on several.
+
+    What differs between two runs on one machine, such as a new id, is left out of the comparison. What the platform sends, sign-ups
+    and deletions, comes last, and each statement in a transaction of its own, on both sides alike.
+
+    Returns:
+        One row a statement: id, which, who, why it is changed, what it gets on one machine, and whether the answer is the same.
+    """
+    changed = {(change.id, change.which): change for change in changes()}
+    # As it was: an answer that stays goes to a copy.
+    asked = [(client, which) for client in declared() for which in ("statement", "works") if getattr(client, which)]
+    asked.sort(key=lambda one: one[0].who == "admin")
+    rows = []
+    for client, which in asked:
+        change = changed.get((client.id, which))
+        sent = getattr(client, which)
+        actor, commits = ACTORS[client.who], client.who == "admin"
+        expected = answer(plain, parts(sent), actor, commits=commits)
+        again = expected if commits else answer(plain, parts(sent), actor)
+        got = answer(spread, parts(change.send if change else sent), actor, commits=commits)
+        if commits:
+            for database in (plain, spread):
+                _forget_cem(database)
+        same = _masked(expected, again) == _masked(got, again, expected)
+        rows.append((client.id, which, client.who, change.why if change else "", expected.sqlstate or "answered", got.sqlstate, same))
+    return Table.of(rows, ["id", "which", "who", "changed", "on one machine", "on Citus", "same"])
+
+
+def _masked(answer: Answer, *others: Answer) -> tuple[str, int, list[list[tuple[str, str]]]]:
+    """Return an answer without the values that differ from run to run."""
+    kept = []
+    base, *_ = others
+    reference = others[-1] if len(others) > 1 else answer
+    for place, row in enumerate(answer.rows):
+        stable = {
+            name
+            for name, value in (reference.rows[place] if place < len(reference.rows) else row).items()
+            if place >= len(base.rows) or base.rows[place].get(name) == value
+        }
+        kept.append(sorted((name, value) for name, value in row.items() if name in stable and not _is_clock(value)))
+    return answer.sqlstate, answer.count, kept
+
+
+def _is_clock(value: str) -> bool:
+    """Tell whether a value is a moment of the present year or an id that was made now."""
+    return value.startswith(datetime.now(UTC).strftime("%Y-")) or re.fullmatch(r"01[0-9a-f]{6}-[0-9a-f]{4}-7.*", value) is not None
+
+
+def _forget_cem(database: Database) -> None:
+    database.run("delete from auth.users where id = :cem", ADMIN)
+    database.run("delete from public.profiles where id = :cem", ADMIN)
 
 
 # --- The nodes ------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 -- The cluster
--- What changes: the API's roles and the owner may log in, and what a client sets with SET LOCAL goes to the workers as well.
--- Why: the coordinator opens a connection to a worker as whoever sends the statement, and the policies there ask for the claims.
+-- What changes: the API's roles and the owner may log in. A new role, shard_client, holds on whole tables what a learner may do to some
+-- columns, and learners are members of it on the workers only.
+-- Why: the coordinator opens a connection to a worker as whoever sends the statement. It asks for privileges on columns itself; to shards
+-- it hands on those on tables only. So the columns are guarded where statements arrive, and the rows where they lie.
 -- Let nobody but the nodes reach a worker as one of these roles: pg_hba.conf.
 -- Locks: nothing.
--- Clients: the claims come with SET LOCAL. set_config() stays on the coordinator, and then a learner sees no rows.
+-- Clients: nothing. On a new worker, grant shard_client to authenticated there as well.
 
 alter role anon login;
 alter role authenticated login;
@@ -12,6 +14,14 @@ alter role workbook_owner login;
 
 do $$
 begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'shard_client') then
+        create role shard_client;
+        comment on role shard_client is 'Learners on workers: what the coordinator has let through, a shard takes.';
+    end if;
     execute format('alter database %I set citus.enable_unsafe_triggers = on', current_database());
 end;
 $$;
+grant usage on schema public to shard_client;
+grant insert, update on public.sessions to shard_client;
+grant insert on public.messages to shard_client;
+select run_command_on_workers('grant shard_client to authenticated');

@@ -50,7 +50,7 @@ declare
     main constant pg_catalog.int4 := case new.chat_type when 'main' then 1 when 'helper' then 0 end;
     learner constant pg_catalog.uuid := new.user_id;
     session pg_catalog.record;
-    is_streaming boolean;
+    fragments pg_catalog.text;
     is_retry boolean;
     moment pg_catalog.timestamptz;
 begin
@@ -79,11 +79,12 @@ begin
             detail = format('session %s of user %s', new.session_id, learner),
             hint = 'Create the session before its messages, and send user_id with them.';
     end if;
-    perform from public.message_chunks
-    where message_chunks.user_id = learner
-        and message_chunks.message_id = new.id
-    limit 1;
-    is_streaming := found;
+    -- A reply under the id of fragments is what finalize_message() lands: all of them, and nothing else.
+    select string_agg(chunk.content, '' order by chunk.seq)
+    into fragments
+    from public.message_chunks as chunk
+    where chunk.user_id = learner
+        and chunk.message_id = new.id;
     -- Of what is stored under one of its two keys: whether it is the same message. Null where nothing is.
     select bool_and(
         stored.session_id = new.session_id
@@ -95,8 +96,7 @@ begin
     from public.messages as stored
     where stored.user_id = learner
         and (stored.id = new.id or (stored.session_id = new.session_id and stored.client_message_id = new.client_message_id));
-    -- Only finalize_message(), which writes as the owner, lands a reply under the id of its fragments.
-    if is_streaming and not pg_has_role(session_user, current_user, 'usage') then
+    if fragments is not null and (is_client or fragments <> new.content) then
         raise exception using
             errcode = 'PT409',
             message = 'a reply is streaming under this id',
@@ -110,7 +110,7 @@ begin
             message = 'another message is stored under this id',
             detail = format('message %s', coalesce(new.client_message_id, new.id)),
             hint = 'Send it under an id of its own; only a retry of the same message may say the same id.';
-    elsif session.is_completed and not is_streaming and is_retry is null then
+    elsif session.is_completed and fragments is null and is_retry is null then
         raise exception using
             errcode = 'PT409',
             message = 'the session is completed and takes no more messages',

@@ -43,10 +43,11 @@ alter table public.message_chunks
 add constraint message_chunks_session_id_user_id_fkey
 foreign key (session_id, user_id) references public.sessions (id, user_id) on update restrict on delete cascade;
 
+-- As whoever calls it: a transaction may not write a row as the backend and go on with it as the owner. A learner who came to call it
+-- could do no more with it than by hand.
 drop function public.finalize_message(uuid);
 create function public.finalize_message(message_id uuid, user_id uuid default null) returns uuid
 language plpgsql
-security definer
 set search_path = ''
 as $$
 #variable_conflict use_variable
@@ -54,7 +55,6 @@ declare
     learner pg_catalog.uuid := user_id;
     reply pg_catalog.record;
 begin
-    perform private.refuse_client();
     if learner is null then
         -- In all shards, as nobody said in which.
         select chunk.user_id into learner from public.message_chunks as chunk where chunk.message_id = message_id limit 1;

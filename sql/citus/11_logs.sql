@@ -3,10 +3,12 @@
 -- zeros, by default. The key is (user_id, id, created_at).
 -- Why: a learner's logs lie where the learner's rows lie. A distributed table takes no null there.
 -- Locks: logs and its partitions, while the rows go to the workers.
--- Clients: leave user_id out where there is none; null is refused (23502). Ask for the zeros, and not for null. A deleted session
--- leaves its logs without session, as before; a deleted profile leaves its logs with their user_id, which v2 sets to null.
+-- Clients: leave user_id out where there is none; null is refused (23502). Ask for the zeros, and not for null. A log keeps
+-- the ids of a session or a profile that is gone, which v2 sets to null: ON DELETE SET NULL does not go with the learner's column.
 
 set local lock_timeout = '5s';
+-- The monthly partitions are tables of their own, each with a foreign key to a reference table.
+set local citus.multi_shard_modify_mode to 'sequential';
 update public.logs
 set user_id = '00000000-0000-0000-0000-000000000000'
 where user_id is null;
@@ -24,6 +26,3 @@ comment on policy logs_select_own on public.logs is 'A learner reads their own l
 select create_distributed_table('public.logs', 'user_id', colocate_with => 'public.sessions');
 alter table public.logs
 add constraint logs_event_type_fkey foreign key (event_type) references public.event_types (code) on delete restrict;
-alter table public.logs
-add constraint logs_session_id_fkey
-foreign key (session_id, user_id) references public.sessions (id, user_id) on delete set null (session_id);
