@@ -4,18 +4,23 @@ import atexit
 import os
 import re
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import CursorResult
 
 from . import server
 from .actors import ADMIN, OWNER, Actor
+from .checks import CHECKS, look
 from .clients import ACTORS, Answer, declared
-from .database import Database, Transaction, assume, drop, driver, send
+from .database import Database, Transaction, assume, clone, drop, driver, send
 from .errors import WorkbookError
 from .paths import DATA, SQL, read_csv
 from .server import EmbeddedServer
@@ -24,6 +29,7 @@ from .tables import Table
 FOLDER = SQL / "citus"
 """The conversion: one file an object, in the order of their names."""
 CHANGES = DATA / "citus.csv"
+EXCEPTIONS = DATA / "citus_checks.csv"
 
 
 def use() -> list[tuple[str, int]]:
@@ -139,7 +145,27 @@ class Distributed(Database):
         """Act as somebody in one transaction; see `Database.transaction`."""
         with super().transaction(ADMIN) as transaction:
             become(driver(transaction._connection), actor)
-            yield transaction
+            yield _Sent(transaction._connection)
+
+
+class _Sent(Transaction):
+    """Sends the messages of this workbook's checks as a client of v2 on Citus does: with their user."""
+
+    def _execute(self, sql: str, values: dict[str, object]) -> CursorResult:
+        return super()._execute(with_user(sql), values)
+
+
+_MESSAGE = re.compile(r"(insert into public\.message(?:s|_chunks) \()(?!user_id)([^;]*)", re.DOTALL)
+_ROW = re.compile(r"\((?=[^();]*:(anna|ben)_\w+)")
+
+
+def with_user(sql: str) -> str:
+    """Add its user to a message into a session that is called by name, such as :anna_open."""
+
+    def added(found: re.Match[str]) -> str:
+        return f"{found[1]}user_id, {_ROW.sub(lambda row: f'(:{row[1]}, ', found[2])}" if _ROW.search(found[2]) else found[0]
+
+    return _MESSAGE.sub(added, sql).replace("(session_id, client_message_id) do", "(user_id, session_id, client_message_id) do")
 
 
 def become(connection: psycopg.Connection, actor: Actor) -> None:
@@ -209,7 +235,9 @@ def contract(plain: Database, spread: Database) -> Table:
             for database in (plain, spread):
                 _forget_cem(database)
         same = _masked(expected, again) == _masked(got, again, expected)
-        rows.append((client.id, which, client.who, change.why if change else "", expected.sqlstate or "answered", got.sqlstate, same))
+        rows.append(
+            (client.id, which, client.who, change.why if change else "", expected.sqlstate or "answered", got.sqlstate, same)
+        )
     return Table.of(rows, ["id", "which", "who", "changed", "on one machine", "on Citus", "same"])
 
 
@@ -230,12 +258,182 @@ def _masked(answer: Answer, *others: Answer) -> tuple[str, int, list[list[tuple[
 
 def _is_clock(value: str) -> bool:
     """Tell whether a value is a moment of the present year or an id that was made now."""
-    return value.startswith(datetime.now(UTC).strftime("%Y-")) or re.fullmatch(r"01[0-9a-f]{6}-[0-9a-f]{4}-7.*", value) is not None
+    return (
+        value.startswith(datetime.now(UTC).strftime("%Y-")) or re.fullmatch(r"01[0-9a-f]{6}-[0-9a-f]{4}-7.*", value) is not None
+    )
 
 
 def _forget_cem(database: Database) -> None:
     database.run("delete from auth.users where id = :cem", ADMIN)
     database.run("delete from public.profiles where id = :cem", ADMIN)
+
+
+# --- The checks -------------------------------------------------------------------------------------------------
+
+
+def not_applicable() -> dict[int, str]:
+    """Return the issues whose check cannot be asked of v2 on Citus, with the reason, from data/citus_checks.csv."""
+    return {int(row["issue"]): row["why"] for row in read_csv(EXCEPTIONS)}
+
+
+def checks(nodes: list[tuple[str, int]]) -> Table:
+    """Run every issue's check against v2 on these workers.
+
+    They share one database. A check that sees something there, where others have been before it, gets a fresh one to itself.
+
+    Returns:
+        One row an issue: its number, what its check saw, or `gone`, and why it does not apply.
+    """
+    reasons = not_applicable()
+    shared = distributed(clone("v2"), nodes)
+    rows = []
+    for number in sorted(CHECKS):
+        seen = _seen(number, shared)
+        if seen is not None:
+            own = distributed(clone("v2"), nodes)
+            seen = _seen(number, own)
+            own.drop()
+        rows.append((number, seen or "gone", reasons.get(number, "")))
+    return Table.of(rows, ["issue", "seen", "why it does not apply"])
+
+
+def _seen(number: int, database: Database) -> str | None:
+    try:
+        return look(number, database)
+    except (psycopg.Error, WorkbookError) as error:
+        return str(error).splitlines()[0]
+
+
+# --- Where rows are, and what a statement asks -------------------------------------------------------------------
+
+
+def rows_per_worker(database: Database, table: str) -> Table:
+    """Return shards and rows of a distributed table, one row a worker, in the order of the workers."""
+    return database.run(
+        """
+        select 'worker ' || dense_rank() over (order by nodeport, nodename) as worker, count(*) as shards, sum(rows) as rows
+        from (
+            select nodename, nodeport, cast(result as bigint) as rows
+            from run_command_on_shards(cast(:table_name as regclass), 'select count(*) from %s') as counted
+            join pg_dist_shard_placement using (shardid)
+        ) as shard
+        group by nodename, nodeport
+        order by 1""",
+        ADMIN,
+        table_name=table,
+    )
+
+
+def tasks(database: Database, statement: str, actor: Actor) -> int:
+    """Return how many shards a statement asks; it is explained and not run."""
+    with database.transaction(actor) as transaction:
+        plan = transaction.value(f"explain (format json) {statement}")
+    found = re.search(r"'Task Count': (\d+)", str(plan))
+    return int(found[1]) if found else 0
+
+
+def statements_per_worker(database: Database) -> list[int]:
+    """Return how many transactions each worker has ended in this database, in the order of the workers."""
+    found = database.run(
+        "select result from run_command_on_workers("
+        "'select xact_commit from pg_stat_database where datname = current_database()')",
+        ADMIN,
+    )
+    return [int(result) for result in found["result"]]
+
+
+# --- Beside writers ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Writes:
+    """What clients wrote beside something: ids that were acknowledged, refusals, and how long each write took."""
+
+    acknowledged: list[tuple[str, str]]
+    """User and message."""
+    refused: list[str]
+    waits_ms: list[float]
+
+    def lost(self, database: Database) -> int:
+        """Return how many acknowledged messages are not there."""
+        found = set(
+            database.run("select cast(id as text) as id from public.messages where content = 'acknowledged'", ADMIN)["id"]
+        )
+        return len({message for _, message in self.acknowledged} - found)
+
+
+@contextmanager
+def writing(database: Database, sessions: int, clients: int = 4) -> Iterator[Writes]:
+    """Let a backend's clients reply to open sessions, one message a transaction, and try again after a refusal.
+
+    Args:
+        sessions: how many there are; see sql/bench/12_writes/open_sessions.sql.
+    """
+    seen, done = Writes([], [], []), threading.Event()
+    insert = """insert into public.messages (user_id, id, session_id, role, chat_type, content)
+        values (md5('writer ' || %(n)s)::uuid, %(id)s, md5('open session ' || %(n)s)::uuid, 'assistant', 'main', 'acknowledged')"""
+
+    def write(client: int) -> None:
+        n = client
+        connection: psycopg.Connection | None = None
+        while not done.is_set():
+            n = (n + clients) % sessions
+            message, began = str(uuid4()), time.perf_counter()
+            is_there = False
+            while not is_there and not done.is_set():
+                try:
+                    if connection is None or connection.closed:
+                        connection = database.connect()
+                        connection.execute("set role service_role")
+                    connection.execute(insert, {"n": n, "id": message})
+                    is_there = True
+                except psycopg.errors.UniqueViolation:
+                    # A first try that was cut off after its commit.
+                    is_there = True
+                except psycopg.Error as error:
+                    seen.refused.append(error.sqlstate or "connection")
+                    if connection is not None and error.sqlstate is None:
+                        connection.close()
+                    time.sleep(0.05)
+            if is_there:
+                seen.acknowledged.append((str(n), message))
+                seen.waits_ms.append(1000 * (time.perf_counter() - began))
+        if connection is not None:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=[client]) for client in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def rebalance(database: Database) -> None:
+    """Move shards until each worker has its share, while clients write."""
+    with database.connect() as connection:
+        connection.execute("select rebalance_table_shards(shard_transfer_mode => 'force_logical')")
+
+
+def kill(node: tuple[str, int]) -> None:
+    """End a process of a worker's server with SIGKILL: the server ends all others, and replays its log."""
+    with suppress(psycopg.Error):
+        _on_worker(node, "copy (select 1) to program 'kill -9 $PPID'", "postgres")
+
+
+def headers() -> Table:
+    """Return what the conversion's files say of themselves: object, what changes, why, and what a client has to do."""
+    rows = []
+    for path in files():
+        head = (SQL / path).read_text().split("\n\n")[0]
+        lines = " ".join(line.removeprefix("--").strip() for line in head.splitlines()[1:])
+        found = re.fullmatch(r"What changes: (.*) Why: (.*) Locks: (.*) Clients: (.*)", lines)
+        assert found, path
+        rows.append((head.splitlines()[0].removeprefix("-- "), found[1], found[2], found[4]))
+    return Table.of(rows, ["object", "what changes", "why", "clients"])
 
 
 # --- The nodes ------------------------------------------------------------------------------------------------

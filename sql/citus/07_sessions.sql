@@ -75,7 +75,7 @@ comment on trigger sessions_hold_account_of_client on public.sessions is 'A dele
 
 
 alter table public.sessions
-add constraint sessions_scenario_id_fkey foreign key (scenario_id) references public.scenarios (id) on delete restrict;
+add constraint sessions_scenario_id_fkey foreign key (scenario_id) references public.scenarios (id) on update restrict on delete restrict;
 -- ON UPDATE stays RESTRICT, as it is in v2: a key that decides where a row lies never changes.
 alter table public.sessions
 add constraint sessions_user_id_fkey foreign key (user_id) references public.profiles (id) on update restrict on delete cascade;

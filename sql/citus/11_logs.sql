@@ -25,4 +25,4 @@ comment on policy logs_select_own on public.logs is 'A learner reads their own l
 
 select create_distributed_table('public.logs', 'user_id', colocate_with => 'public.sessions');
 alter table public.logs
-add constraint logs_event_type_fkey foreign key (event_type) references public.event_types (code) on delete restrict;
+add constraint logs_event_type_fkey foreign key (event_type) references public.event_types (code) on update restrict on delete restrict;

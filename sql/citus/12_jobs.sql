@@ -1,6 +1,7 @@
 -- The jobs: private.expire_sessions(), private.reset_weeks(), private.move_old_messages()
 -- What changes: each job is one statement for all shards. It waits for whoever holds a row, where v2's job skips it.
 -- Why: SKIP LOCKED does not go to several shards at once.
+-- The removal of old logs changes partitions, which refer to a reference table, so it goes from shard to shard.
 -- Locks: nothing.
 -- Clients: nothing. A job may take as long as the slowest writer that it meets; lock_timeout holds for it as for anybody.
 
@@ -154,3 +155,5 @@ select private.rewrite(
             when ''ok'' then', 'case
             when result.status = ''ok'' then'
 );
+
+alter function private.drop_old_logs() set citus.multi_shard_modify_mode = 'sequential';

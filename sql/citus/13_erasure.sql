@@ -16,7 +16,9 @@ select private.rewrite(
     noted pg_catalog.uuid[] := array(
         select (before ->> ''session_id'')::pg_catalog.uuid from private.repairs where table_name = ''messages''
     );
-    known pg_catalog.text[];',
+    known pg_catalog.text[];
+    profiles_found bigint := (select count(*) from public.profiles where profiles.id = learner);',
+    'elsif not exists (select from public.profiles where profiles.id = learner)', 'elsif profiles_found = 0',
     'window_end := now();',
     'window_end := now();
     known := array(select sessions.id::pg_catalog.text from public.sessions where sessions.id = any (noted));',
