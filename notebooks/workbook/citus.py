@@ -20,7 +20,7 @@ from . import server
 from .actors import ADMIN, OWNER, Actor
 from .checks import CHECKS, look
 from .clients import ACTORS, Answer, declared
-from .database import Database, Transaction, assume, clone, drop, driver, send
+from .database import Database, Transaction, assume, clone, driver, drop, send
 from .errors import WorkbookError
 from .paths import DATA, SQL, read_csv
 from .server import EmbeddedServer
@@ -103,7 +103,7 @@ def convert(database: Database) -> None:
         WorkbookError: a file stops; nothing of it stays.
     """
     for path in files():
-        psql = [EmbeddedServer.of_checkout().program("psql"), "--no-psqlrc", "--quiet", "--single-transaction"]
+        psql = [str(EmbeddedServer.of_checkout().program("psql")), "--no-psqlrc", "--quiet", "--single-transaction"]
         done = subprocess.run(
             [*psql, "--set=ON_ERROR_STOP=1", "--output=/dev/null", f"--file={SQL / path}", database.url],
             env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning -c timezone=UTC"},
@@ -213,8 +213,8 @@ def _read(cursor: psycopg.Cursor) -> Answer:
 def contract(plain: Database, spread: Database) -> Table:
     """Send every statement of the contract to v2 on one machine and to v2 on several.
 
-    What differs between two runs on one machine, such as a new id, is left out of the comparison. What the platform sends, sign-ups
-    and deletions, comes last, and each statement in a transaction of its own, on both sides alike.
+    What differs between two runs on one machine, such as a new id, is left out of the comparison. What the platform sends, such
+    as a sign-up, comes last, and each statement in a transaction of its own, on both sides alike.
 
     Returns:
         One row a statement: id, which, who, why it is changed, what it gets on one machine, and whether the answer is the same.
@@ -371,7 +371,9 @@ def writing(database: Database, sessions: int, clients: int = 4) -> Iterator[Wri
     """
     seen, done = Writes([], [], []), threading.Event()
     insert = """insert into public.messages (user_id, id, session_id, role, chat_type, content)
-        values (md5('writer ' || %(n)s)::uuid, %(id)s, md5('open session ' || %(n)s)::uuid, 'assistant', 'main', 'acknowledged')"""
+        values (
+            md5('writer ' || %(n)s)::uuid, %(id)s, md5('open session ' || %(n)s)::uuid, 'assistant', 'main', 'acknowledged'
+        )"""
 
     def write(client: int) -> None:
         n = client

@@ -55,7 +55,10 @@ def skipped(path: Path) -> str | None:
 
 
 def execute(paths: list[Path]) -> list[Executed]:
-    """Run notebooks, two at a time, with a progress bar; the files are not touched. One that cannot run here is as it is stored."""
+    """Run notebooks, two at a time, with a progress bar; the files are not touched.
+
+    One that cannot run here is as it is stored.
+    """
     runs = list(_execute([path for path in paths if not skipped(path)], PARALLEL))
     runs += [Executed(path, nbformat.read(path, as_version=4), None) for path in paths if skipped(path)]
     return sorted(runs, key=lambda run: run.path)

@@ -3,7 +3,7 @@
 -- (user_id, session_id, client_message_id).
 -- Why: a message lies where its session lies. Which shard a row goes to is decided before any trigger runs.
 -- Locks: messages, while the rows go to the workers.
--- Clients: send user_id with each message; without it the message is refused (23502). ON CONFLICT names the key with user_id first.
+-- Clients: send user_id with each message; without it the message is refused (22004). ON CONFLICT names the key with user_id first.
 -- Several messages in one statement are counted one by one.
 
 set local lock_timeout = '5s';

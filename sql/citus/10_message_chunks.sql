@@ -3,7 +3,7 @@
 -- for the advisory lock of a reply, and finalize_message() may be told whose reply it is.
 -- Why: an advisory lock is one node's, and the two who need it are on two. The session's row is one row wherever it lies.
 -- Locks: message_chunks, while the rows go to the workers.
--- Clients: send user_id with each fragment (23502 without). finalize_message(message_id) still works, and asks all shards whose
+-- Clients: send user_id with each fragment (22004 without). finalize_message(message_id) still works, and asks all shards whose
 -- reply it is; finalize_message(message_id, user_id) asks one.
 
 set local lock_timeout = '5s';

@@ -3,7 +3,7 @@
 -- zeros, by default. The key is (user_id, id, created_at).
 -- Why: a learner's logs lie where the learner's rows lie. A distributed table takes no null there.
 -- Locks: logs and its partitions, while the rows go to the workers.
--- Clients: leave user_id out where there is none; null is refused (23502). Ask for the zeros, and not for null. A log keeps
+-- Clients: leave user_id out where there is none; null is refused (22004). Ask for the zeros, and not for null. A log keeps
 -- the ids of a session or a profile that is gone, which v2 sets to null: ON DELETE SET NULL does not go with the learner's column.
 
 set local lock_timeout = '5s';
