@@ -65,13 +65,15 @@ for each row when (not row_security_active('public.sessions'::regclass)) execute
 comment on trigger sessions_completion on public.sessions is 'Sets completed_at and duration_seconds, so that nobody has to (issue 1).';
 create trigger sessions_completion_by_client before insert or update of is_completed, started_at, completed_at, duration_seconds on public.sessions
 for each row when (row_security_active('public.sessions'::regclass)) execute function private.set_session_completion('client');
-comment on trigger sessions_completion_by_client on public.sessions is 'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
+comment on trigger sessions_completion_by_client on public.sessions is
+'Sets completed_at and duration_seconds by the server''s clock, whatever the client says (issue 1).';
 create trigger sessions_hold_account before insert on public.sessions
 for each row when (not row_security_active('public.sessions'::regclass)) execute function private.hold_account('server');
 comment on trigger sessions_hold_account on public.sessions is 'A deleted account starts no sessions (issue 35).';
 create trigger sessions_hold_account_of_client before insert on public.sessions
 for each row when (row_security_active('public.sessions'::regclass)) execute function private.hold_account('client');
-comment on trigger sessions_hold_account_of_client on public.sessions is 'A deleted account starts no sessions, and a stranger''s says nothing about itself (issue 35).';
+comment on trigger sessions_hold_account_of_client on public.sessions is
+'A deleted account starts no sessions, and a stranger''s says nothing about itself (issue 35).';
 
 
 alter table public.sessions

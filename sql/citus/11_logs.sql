@@ -8,7 +8,7 @@
 
 set local lock_timeout = '5s';
 -- The monthly partitions are tables of their own, each with a foreign key to a reference table.
-set local citus.multi_shard_modify_mode to 'sequential';
+select set_config('citus.multi_shard_modify_mode', 'sequential', true);
 update public.logs
 set user_id = '00000000-0000-0000-0000-000000000000'
 where user_id is null;

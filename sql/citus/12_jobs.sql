@@ -156,4 +156,7 @@ select private.rewrite(
             when result.status = ''ok'' then'
 );
 
-alter function private.drop_old_logs() set citus.multi_shard_modify_mode = 'sequential';
+select private.rewrite(
+    'private.drop_old_logs()',
+    'SET lock_timeout TO ''5s''', 'SET lock_timeout TO ''5s'' SET citus.multi_shard_modify_mode TO ''sequential'''
+);
