@@ -108,6 +108,7 @@ def test_every_change_of_the_contract_is_of_a_statement_that_is_sent() -> None:
     sent = {(client.id, which): getattr(client, which) for client in clients.declared() for which in ("statement", "works")}
     for change in citus.changes():
         assert sent[change.id, change.which], change
+        assert change.why in citus.REASONS, change
         assert (change.send != sent[change.id, change.which]) or change.gets, change
 
 
