@@ -99,11 +99,8 @@ def add_worker(database: Database, node: tuple[str, int], *, is_first: bool = Fa
             (own,) = connection.execute("select inet_server_addr(), current_setting('port')::integer").fetchall()
             connection.execute("select citus_set_coordinator_host(%s, %s)", [_coordinator_host(), own[1]])
         connection.execute("select citus_add_node(%s, %s)", [host, port])
-        # As the conversion's first file does; a worker without it refuses learners.
-        connection.execute(
-            "select run_command_on_workers('grant shard_client to authenticated')"
-            " where exists (select from pg_roles where rolname = 'shard_client')"
-        )
+        if connection.execute("select to_regproc('private.admit_learners_on_workers')::text").fetchall() != [(None,)]:
+            connection.execute("select private.admit_learners_on_workers()")
 
 
 def convert(database: Database) -> None:

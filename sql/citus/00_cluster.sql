@@ -5,7 +5,7 @@
 -- it hands on those on tables only. So the columns are guarded where statements arrive, and the rows where they lie.
 -- Let nobody but the nodes reach a worker as one of these roles: pg_hba.conf.
 -- Locks: nothing.
--- Clients: nothing. On a new worker, grant shard_client to authenticated there as well.
+-- Clients: nothing. When a worker joins, call private.admit_learners_on_workers() again: until then it refuses learners.
 
 alter role anon login;
 alter role authenticated login;
@@ -24,4 +24,26 @@ $$;
 grant usage on schema public to shard_client;
 grant insert, update on public.sessions to shard_client;
 grant insert on public.messages to shard_client;
-select run_command_on_workers('grant shard_client to authenticated');
+
+create function private.admit_learners_on_workers() returns void
+language plpgsql
+set search_path = 'public'
+as $$
+begin
+    -- A worker hands a grant on to all nodes, and on the coordinator learners must not be members: it would open all columns to them.
+    perform run_command_on_workers(
+        'do $do$ begin perform set_config(''citus.enable_ddl_propagation'', ''off'', true);'
+        'grant shard_client to authenticated; end $do$'
+    );
+    if pg_has_role('authenticated', 'shard_client', 'member') then
+        raise exception using
+            errcode = 'invalid_grant_operation',
+            message = 'learners are members of shard_client on the coordinator, where every column would be theirs',
+            hint = 'set citus.enable_ddl_propagation to off; revoke shard_client from authenticated;';
+    end if;
+end;
+$$;
+comment on function private.admit_learners_on_workers() is
+'Lets each worker take what the coordinator has let through. To be called again when a worker joins.';
+revoke all on function private.admit_learners_on_workers() from public;
+select private.admit_learners_on_workers();
