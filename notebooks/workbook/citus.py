@@ -433,10 +433,24 @@ def rebalance(database: Database) -> None:
         connection.execute("select rebalance_table_shards(shard_transfer_mode => 'force_logical')")
 
 
-def kill(node: tuple[str, int]) -> None:
-    """End a process of a worker's server with SIGKILL: the server ends all others, and replays its log."""
+def kill(node: tuple[str, int]) -> float:
+    """End a process of a worker's server with SIGKILL: the server ends all others, and replays its log.
+
+    Returns:
+        The seconds until it answers again.
+
+    Raises:
+        WorkbookError: it does not within two minutes.
+    """
+    began = time.perf_counter()
     with suppress(psycopg.Error):
         _on_worker(node, "copy (select 1) to program 'kill -9 $PPID'", "postgres")
+    while time.perf_counter() - began < 120:
+        time.sleep(0.1)
+        with suppress(psycopg.Error):
+            _on_worker(node, "set timezone to 'UTC'", "postgres")
+            return time.perf_counter() - began
+    raise WorkbookError("The worker was killed and does not answer again; look into its log.")
 
 
 def headers() -> Table:
