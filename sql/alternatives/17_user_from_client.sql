@@ -17,7 +17,12 @@ declare
     refuse text := pg_get_functiondef('private.admit_or_refuse(public.messages, boolean, boolean)'::regprocedure);
 begin
     -- Null is nobody's word, and the session's user is taken, as before.
-    execute replace(admit, 'where id = new.session_id', 'where id = new.session_id and user_id = coalesce(new.user_id, user_id)');
+    admit := replace(admit, 'where id = new.session_id', 'where id = new.session_id and user_id = coalesce(said, user_id)');
+    -- Where no row is found, RETURNING leaves nothing of what was said.
+    admit := replace(admit, 'main constant', 'said constant pg_catalog.uuid := new.user_id; main constant');
+    execute replace(
+        admit, 'new.user_id := private.admit_or_refuse', 'new.user_id := said; new.user_id := private.admit_or_refuse'
+    );
     execute replace(
         refuse,
         'where sessions.id = message.session_id',
