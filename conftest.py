@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from workbook import server
+from workbook import report, server
 from workbook.errors import WorkbookError
 from workbook.measure import scale
 
@@ -19,6 +19,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _server.enter_context(server.running())
     except WorkbookError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the notebooks that cannot run here, and say why."""
+    for item in items:
+        if item.path.suffix == ".ipynb" and (why := report.skipped(item.path)):
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

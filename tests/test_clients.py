@@ -41,6 +41,7 @@ class TestList:
     def test_is_written_by_refresh(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert clients.FILE.read_text() == clients.written(DECLARED)
         copy = tmp_path / "clients.csv"
+        copy.write_text(clients.FILE.read_text())
         monkeypatch.setattr(clients, "FILE", copy)
         clients.refresh()
         assert copy.read_text() == clients.written(clients.attempt())

@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - what is imported here is what notebooks call.
 
-from . import clients, dictionary, exercises, jobs, replicas, rollout, writes
+from . import citus, clients, dictionary, exercises, jobs, replicas, rollout, writes
 from .actors import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor
 from .bench import (
     Arm,

@@ -1,4 +1,4 @@
-"""The commands behind make: run, refresh, bench (with durable, rollouts and costs), lab, exercises, figures, migrations, rollout,
+"""The commands behind make: run, refresh, bench (with durable, rollouts, costs and replicas), lab, exercises, figures, migrations, rollout,
 book, slides, issue, stop."""
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from . import book, clients, costs, order, privileges_sql, report, server, writes
+from . import book, clients, costs, order, privileges_sql, replicas, report, server, writes
 from .bench import commit
 from .catalogue import readme_index
 from .database import clone
@@ -25,7 +25,7 @@ from .rollout import command as rollout
 from .rollout import rehearsal
 from .stubs import add_issue
 
-DURABLE_PARTS = {"durable": "the writes", "rollouts": "the rollouts", "costs": "the fixes"}
+DURABLE_PARTS = {"durable": "the writes", "rollouts": "the rollouts", "costs": "the fixes", "replicas": "the replicas"}
 """What `make bench` measures on a server that waits for the disk, by the command that does."""
 PICTURE = DATA / "scoreboard.png"
 """The scoreboard, as the README shows it."""
@@ -59,7 +59,7 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    First the writes, the rollouts and the fixes on a server that waits for the disk, whose published runs are shown. The medium
+    First the writes, the rollouts, the fixes and the replicas on a server that waits for the disk, whose published runs are shown. The medium
     scale is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as
     long as commit and scale are the same.
     """
@@ -176,6 +176,7 @@ WITH_SERVER: dict[str, Callable[[], None]] = {
     "durable": writes.measure,
     "rollouts": rehearsal.measure,
     "costs": costs.measure,
+    "replicas": replicas.measure,
     "lab": lab,
     "exercises": exercises,
     "figures": figures,

@@ -13,7 +13,7 @@ from ..catalogue import SEVERITIES, Issue, all_issues, all_notebooks, beyond
 from ..charts import KINDS
 from ..clients import declared
 from ..paths import DATA, ROOT, read_csv
-from ..report import Executed, benchmarks, outputs
+from ..report import Executed, benchmarks, notebooks, outputs
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -32,6 +32,7 @@ CONTENTS = {
     "The review": [f"notebooks/{name}" for name in ("00_start_here", *all_notebooks().values())],
     "What an architect asks": [f"answers/{name}" for name in ("costs", "clients", "proposed", "order", "privileges", "audit")],
     "Measured": [f"notebooks/{path.stem}" for path in benchmarks()],
+    "Beyond one machine": [f"notebooks/{path.stem}" for path in notebooks() if int(path.name[:2]) > 15],
     "On a live database": ["notebooks/15_rollout", "DEPLOY", "RESTORES"],
     "Reference": ["notebooks/13_data_dictionary", "fixes/index", "notebooks/14_exercises"],
 }
