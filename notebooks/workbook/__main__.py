@@ -1,5 +1,5 @@
-"""The commands behind make: run, refresh, bench (with durable, rollouts, costs and replicas), lab, exercises, figures, migrations, rollout,
-book, slides, issue, stop."""
+"""The commands behind make: run, refresh, bench (with durable, rollouts, costs and replicas), lab, exercises, figures,
+migrations, rollout, book, slides, issue, stop."""
 
 import argparse
 import os
@@ -59,9 +59,9 @@ def refresh() -> None:
 def bench() -> None:
     """Execute the benchmarks one at a time, and keep their runs in data/benchmarks.
 
-    First the writes, the rollouts, the fixes and the replicas on a server that waits for the disk, whose published runs are shown. The medium
-    scale is the one whose outputs the notebooks store. After an interruption the next call goes on with what was interrupted, as
-    long as commit and scale are the same.
+    First the writes, the rollouts, the fixes and the replicas on a server that waits for the disk, whose published runs are
+    shown. The medium scale is the one whose outputs the notebooks store. After an interruption the next call goes on with what
+    was interrupted, as long as commit and scale are the same.
     """
     os.environ["BENCH"] = "1"
     state = f"{commit()} {scale()}"

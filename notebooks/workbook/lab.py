@@ -60,7 +60,8 @@ def copy_exercises() -> Path:
                 cell["source"] = [re.sub(r"\]\((?=\w+\.ipynb)", to_chapters, line) for line in cell["source"]]
         EXERCISES.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     # A kernel looks for modules in its notebook's folder, whoever starts it.
-    package = EXERCISES.parent / "workbook"
-    if not package.is_symlink():
-        package.symlink_to(os.path.relpath(NOTEBOOKS / "workbook", package.parent))
+    for name in ("workbook", "schema_audit"):
+        package = EXERCISES.parent / name
+        if not package.is_symlink():
+            package.symlink_to(os.path.relpath(NOTEBOOKS / name, package.parent))
     return EXERCISES
