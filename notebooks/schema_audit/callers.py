@@ -319,6 +319,9 @@ def is_shown(condition: Group, table: Relation) -> bool:
     is_negated = words[:1] == ["not"] or words[-2:] in (["=", "false"], ["is", "false"]) or words[-3:] == ["is", "not", "true"]
     is_there = words[-3:] == ["is", "not", "null"]
     is_missing = words[-2:] == ["is", "null"] and not is_there
+    keys = [words[place + 1].strip("'") for place, word in enumerate(words[:-1]) if word in ("->", "->>")]
+    if any(re.match(r"(is_)?(public|shar|publish)", plain(key)) for key in keys) and not is_negated and not is_missing:
+        return True
     for name in names:
         if is_missing:
             # Rows of nobody, such as what everybody is given to begin with.

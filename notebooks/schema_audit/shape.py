@@ -379,7 +379,9 @@ class _Search:
 
     def columns(self, role: str, table: Relation, chosen: dict[str, Relation]) -> dict[str, str]:
         found: dict[str, str] = {}
-        if "user_id" in COLUMNS[role] and (owner := self.owner(table)):
+        owner = self.owner(table) if "user_id" in COLUMNS[role] else None
+        # Who has opened a room does not own what others say in it.
+        if owner and not (role == "sessions" and re.search(r"creat|start|open", plain(owner))):
             found["user_id"] = owner
         for column, target in (("scenario_id", "scenarios"), ("session_id", "sessions")):
             if column in COLUMNS[role] and target in chosen:

@@ -311,7 +311,8 @@ def _holds_caller(code: str) -> bool:
         return True
     # Kept in a variable, or given to another function, and compared there.
     kept = re.findall(rf"\b(\w+)(?:\s+(?:constant\s+)?(?:pg_catalog\.)?(?:uuid|text))?\s*:=\s*{_CALLER}", code)
-    kept += re.findall(r"\bauth\.uid\s*\(\)\s+into\s+(\w+)", code)
+    kept += re.findall(r"\bauth\.(?:uid|jwt|email)\s*\(\)[^;]{0,160}?\binto\s+(?:strict\s+)?(\w+)", code)
+    kept += re.findall(r"\binto\s+(?:strict\s+)?(\w+)\s+[^;]{0,40}?\bauth\.(?:uid|jwt|email)\s*\(", code)
     return any(re.search(rf"(?:=|\bin)\s*\(*{name}\b|\b{name}\b\)*\s*(?:=(?!>)|\bin\b)", code) for name in kept) or bool(
         re.search(rf"\b(?!if\b|and\b|or\b|not\b|return\b|select\b|values\b|where\b)\w+\s*\([^()]*{_CALLER}", code)
     )
@@ -327,7 +328,7 @@ _SENSITIVE = re.compile(
 """Columns that make a table private, whoever owns it."""
 
 _TELLS = re.compile(
-    r"full_name|first_name|last_name|surname|birth|gender|address|city|country|credit|balance|plan|tier|stripe|customer|role|admin"
+    r"birth|gender|address|city|country|credit|balance|plan|tier|stripe|customer|role|admin"
     r"|count|limit|last_|settings|preferences|notes|level|school|grade|phone|mail"
 )
 """Columns of a person that are not for everybody."""

@@ -74,7 +74,7 @@ def _called(db: Subject, rule: str) -> list[int]:
 def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
     """Ways in which a client writes into somebody else's session."""
     messages, table, sessions = db.messages, db.messages.table, db.sessions
-    if not sessions.has("user_id") or not messages.has("session_id"):
+    if not messages.has("session_id"):
         return
     session = messages["session_id"]
     follows = owner is not None and any(
@@ -88,18 +88,30 @@ def _into_others(db: Subject, owner: str | None) -> Iterator[Flaw]:
         if not db.can("authenticated", command, table, session if command == "update" else None):
             continue
         restrictive = [one for one in db.catalog.policies_of(table, permissive=False) if one.holds_for("authenticated", command)]
+        if not sessions.has("user_id") and (command == "insert" or not _asks_when_written(db, session)):
+            # A room of nobody's in particular is open to all, unless writing into it asks.
+            continue
         for policy in db.binding(table, "authenticated", command):
             if command == "update" and refuses(db, table, session, by_name=True):
                 continue
             if any(_safe(db, one, session, owner, follows) for one in (policy, *restrictive)):
                 continue
-            tie = f"exists (select from {sessions.table.full_name} as own where own.{sessions('id')} = {messages('session_id')}"
-            tie += f" and own.{sessions('user_id')} = (select auth.uid()))"
-            yield policy_flaw(
-                policy,
-                f"a client {does} into somebody else's {sessions.table.full_name}: it does not ask whose {session} is",
-                narrowed(policy, tie),
-            )
+            says = f"a client {does} into somebody else's {sessions.table.full_name}: it does not ask whose {session} is"
+            fix = ""
+            if sessions.has("user_id"):
+                tie = (
+                    f"exists (select from {sessions.table.full_name} as own where own.{sessions('id')} = {messages('session_id')}"
+                )
+                fix = narrowed(policy, f"{tie} and own.{sessions('user_id')} = (select auth.uid()))")
+            yield policy_flaw(policy, says, fix)
+
+
+def _asks_when_written(db: Subject, session: str) -> bool:
+    """Tell whether who writes a message is asked about its session."""
+    return any(
+        session.lower() in words_of(parsed(policy.check or "true"))
+        for policy in db.binding(db.messages.table, "authenticated", "insert")
+    )
 
 
 def _safe(db: Subject, policy: Policy, session: str, owner: str | None, follows: bool) -> bool:
@@ -146,6 +158,8 @@ def _is_set(db: Subject, messages: Found, owner: str) -> bool:
 
 def _refuses_others(db: Subject) -> bool:
     """Tell whether a trigger raises an error where the session is not the caller's."""
+    if not db.sessions.has("user_id"):
+        return False
     owner = re.escape(db.sessions.word("user_id"))
     compares = rf"\b{owner}\b[^;]{{0,80}}\bauth\.uid\s*\(|\bauth\.uid\s*\([^;]{{0,80}}\b{owner}\b"
     return any(
