@@ -10,7 +10,7 @@ from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Rela
 from .expressions import Reader, parsed, subselects, words_of
 from .issues import all_issues
 from .report import Flaw
-from .shape import Found, Shape, plain
+from .shape import Found, Shape, called, plain
 
 
 class OnlyBehaviour(Exception):
@@ -466,11 +466,10 @@ def users_table(db: Subject) -> int:
     ]  # fmt: skip
     if writers:
         return writers[0]
-    if (
-        db.catalog.accounts
-        and db.catalog.primary_key(db.profiles.table)
-        and db.profiles.table.columns[db.profiles["id"]].type == "uuid"
-    ):
+    key = db.profiles.table.columns[db.profiles["id"]]
+    # An id that is given from elsewhere is the account's; one that is made here, or a password, is a login of its own.
+    is_own = key.default or called(db.profiles.table.columns, r"passw|^hash$")
+    if db.catalog.accounts and key.type == "uuid" and not is_own:
         return db.catalog.accounts
     raise Nowhere(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
 
