@@ -466,10 +466,10 @@ def users_table(db: Subject) -> int:
     ]  # fmt: skip
     if writers:
         return writers[0]
-    key = db.profiles.table.columns[db.profiles["id"]]
+    given = db.profiles.column("id")
     # An id that is given from elsewhere is the account's; one that is made here, or a password, is a login of its own.
-    is_own = key.default or called(db.profiles.table.columns, r"passw|^hash$")
-    if db.catalog.accounts and key.type == "uuid" and not is_own:
+    is_own = given.default or called(db.profiles.table.columns, r"passw|^hash$")
+    if db.catalog.accounts and given.type == "uuid" and not is_own:
         return db.catalog.accounts
     raise Nowhere(f"nothing says whose profile a row of {db.profiles.table.full_name} is")
 
