@@ -30,7 +30,8 @@ select
         )
     ),
     coalesce((select min(pg_inherits.inhparent::bigint) from pg_catalog.pg_inherits where pg_inherits.inhrelid = pg_class.oid), 0),
-    pg_class.relispartition
+    pg_class.relispartition,
+    case when pg_class.relkind = 'v' then pg_relation_is_updatable(pg_class.oid, true) <> 0 else pg_class.relkind in ('r', 'p') end
 from pg_catalog.pg_class
 join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
 where pg_class.relkind in ('r', 'p', 'v', 'm', 'f')

@@ -1961,3 +1961,27 @@ _add(
         server_wide=True,
     ),
 )
+
+_WHOSE = "user_id uuid not null references profiles (id) on update cascade on delete cascade"
+_add(
+    Variation(
+        "policy_public",
+        "likes, for everybody",
+        table("likes", f"{_ID}, {_WHOSE}", grants="select on likes to anon, authenticated")
+        + "create index on likes (user_id); create policy likes_all on likes for select using (true)",
+    ),
+    Variation(
+        "policy_public",
+        "reviews, for any account",
+        table("reviews", f"{_ID}, {_WHOSE}, stars integer", grants="select on reviews to authenticated")
+        + "create index on reviews (user_id);"
+        "create policy reviews_all on reviews for select to authenticated using ((select auth.uid()) is not null)",
+    ),
+    Variation(
+        "policy_public",
+        "who follows whom",
+        table("follows", f"{_ID}, {_WHOSE}, follower_name text", grants="select on follows to authenticated")
+        + "create index on follows (user_id);"
+        "create policy follows_all on follows for select to authenticated using (user_id is not null)",
+    ),
+)

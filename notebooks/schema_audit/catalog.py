@@ -102,6 +102,8 @@ class Relation:
     parent: int
     """What it is a partition of or inherits from; 0 for most."""
     is_partition: bool
+    is_updatable: bool
+    """Whether rows can be written through it."""
     columns: dict[str, Column]
 
 

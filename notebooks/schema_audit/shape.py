@@ -227,6 +227,8 @@ class _Search:
     def owner(self, table: Relation) -> str | None:
         """The column that says whose a row is."""
         keys = [fk for fk in self.catalog.foreign_keys(table) if len(fk.columns) == 1 and fk.target in self.people]
+        # Whose it is cannot be nobody, and it goes with them; whoever is assigned to it can.
+        keys.sort(key=lambda fk: (table.columns[fk.columns[0]].nullable, fk.on_delete != "c"))
         key_names = [fk.columns[0] for fk in keys]
         for name in _OWNERS:
             for column in key_names:

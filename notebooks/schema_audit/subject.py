@@ -7,7 +7,7 @@ from functools import cached_property
 
 from .callers import Callers
 from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted, word_set
-from .expressions import Reader, parsed, subselects, words_of
+from .expressions import Group, Reader, always, parsed, subselects, without_subselects, words_of
 from .issues import all_issues
 from .report import Flaw
 from .shape import Found, Shape, called, plain
@@ -146,8 +146,24 @@ class Subject:
         return [
             policy
             for policy in self.catalog.policies_of(table)
-            if policy.holds_for(role, command) and not _is_false(policy.rule(command))
+            if policy.holds_for(role, command)
+            and not _is_false(policy.rule(command))
+            and not self._is_for_few(policy, command, table)
         ]
+
+    def _is_for_few(self, policy: Policy, command: str, table: Relation) -> bool:
+        """Tell whether a policy lets pass those alone who are somebody special, whatever the row: staff, administrators."""
+        columns = {column.lower() for column in table.columns}
+
+        def asks_rank(condition: Group) -> bool:
+            is_of_row = bool(columns & {*words_of(without_subselects(condition))}) or any(
+                words_of(select)[place : place + 2] == [table.name.lower(), "."]
+                for select in subselects((condition,))
+                for place in range(len(words_of(select)))
+            )
+            return not is_of_row and any(True for _ in self.reader.calls(condition)) and self.callers.asks(condition, table)
+
+        return always(policy.rule(command), asks_rank)
 
     def can(self, role: str, command: str, table: Relation, column: str | None = None) -> bool:
         """Tell whether a role holds a privilege, and row-level security is off or lets it reach some rows."""
@@ -252,7 +268,11 @@ class Subject:
 
     def asks_caller(self, function: Function) -> bool:
         """Tell whether what a function does depends on who is calling, beyond their having an account."""
-        return self._decides(function, self._asking)
+        named = re.sub(r"auth\.(uid|jwt|email)\s*\(\)\s*\)?\s*(as\s+\w+\s*\))?\s*is\s+(not\s+)?null", " ", function.code)
+        is_for_server = re.search(r"auth\.role\s*\(\)[^;]*'service_role'", function.source) and raises(function.source)
+        # What it writes down or returns may be the caller's own.
+        acts = re.search(r"\bauth\.(uid|email)\s*\(", named) is not None
+        return self._decides(function, self._asking) or acts or bool(is_for_server)
 
     def jobs(self) -> list[Function]:
         """Return the maintenance functions: callable, no triggers, asking nobody who they are, and deleting or ending weeks.
@@ -305,7 +325,8 @@ _CALLER = r"\(*\s*(?:select\s+)?\(*auth\.(?:uid|jwt|email)\s*\(\)[^;,=<>]{0,80}?
 
 def _holds_caller(code: str) -> bool:
     """Tell whether a body holds the caller against something; one that writes them down, or asks for null, does not."""
-    if re.search(rf"(?:(?<![<>!])=|\bin\b|\bany\b|@>)\s*{_CALLER}", code) or re.search(rf"{_CALLER}\)*\s*(?:=|\bin\b)", code):
+    compared = r"(?:=|<>|!=|\bin\b|\bany\b|@>|\bis\s+(?:not\s+)?distinct\s+from\b)"
+    if re.search(rf"{compared}\s*{_CALLER}", code) or re.search(rf"{_CALLER}\)*\s*{compared}", code):
         return True
     if re.search(r"request\.jwt|current_setting", code) and re.search(r"->>", code):
         return True
@@ -313,7 +334,7 @@ def _holds_caller(code: str) -> bool:
     kept = re.findall(rf"\b(\w+)(?:\s+(?:constant\s+)?(?:pg_catalog\.)?(?:uuid|text))?\s*:=\s*{_CALLER}", code)
     kept += re.findall(r"\bauth\.(?:uid|jwt|email)\s*\(\)[^;]{0,160}?\binto\s+(?:strict\s+)?(\w+)", code)
     kept += re.findall(r"\binto\s+(?:strict\s+)?(\w+)\s+[^;]{0,40}?\bauth\.(?:uid|jwt|email)\s*\(", code)
-    return any(re.search(rf"(?:=|\bin)\s*\(*{name}\b|\b{name}\b\)*\s*(?:=(?!>)|\bin\b)", code) for name in kept) or bool(
+    return any(re.search(rf"{compared}\s*\(*{name}\b|\b{name}\b\)*\s*(?!=>){compared}", code) for name in kept) or bool(
         re.search(rf"\b(?!if\b|and\b|or\b|not\b|return\b|select\b|values\b|where\b)\w+\s*\([^()]*{_CALLER}", code)
     )
 

@@ -108,19 +108,38 @@ def _opened(db: Subject, table: Relation, policy: Policy) -> str:
         ]
         if not roles:
             continue
-        who = "anybody" if "anon" in roles else "any account"
+        rule = policy.rule(command)
+        asks_for_account = re.search(r"auth\.\w+\(\)[^)]*\)* IS NOT NULL|'authenticated'", rule or "") is not None
+        who = "anybody" if "anon" in roles and not asks_for_account else "any account"
         if command == "select":
-            if table.oid in db.personal and db.callers.is_open(policy.using, table, is_shown):
+            if table.oid in db.personal and db.callers.is_open(policy.using, table, is_shown) and not _is_social(db, table):
                 found.append(f"{who} reads rows of others")
             continue
         # Rows of nobody, such as a form that visitors fill in, may have conditions of their own.
         holds_back = _asks_row if table.oid not in db.personal and command == "insert" else None
-        if db.callers.is_open(policy.rule(command), table, holds_back):
+        if db.callers.is_open(rule, table, holds_back) and not db.callers.is_open(rule, table, _is_nobodys):
+            found.append(f"{who} {_DOES[command]}s rows of nobody")
+        elif db.callers.is_open(rule, table, holds_back):
             in_whose = " in the name of others" if command == "insert" and table.oid in db.owners else ""
             found.append(f"{who} {_DOES[command]}s rows{in_whose}")
         elif command == "update" and policy.check and db.callers.is_open(policy.check, table, holds_back):
             found.append("rows can be given to somebody else")
     return " and ".join(dict.fromkeys(found))
+
+
+_SOCIAL = re.compile(r"like|follow|review|vote|reaction|rating|favou?rite|presence|badge|leaderboard|bookmark|comment|post")
+
+
+def _is_social(db: Subject, table: Relation) -> bool:
+    """Tell whether a table holds what people do in front of others, and nothing of them besides."""
+    ours = {found.table.oid for found in db.tables.values()}
+    told = any(_SENSITIVE.search(column) for column in table.columns)
+    return table.oid not in ours and _SOCIAL.search(table.name.lower()) is not None and not told
+
+
+def _is_nobodys(condition: Group, table: Relation) -> bool:
+    """Tell whether a condition lets pass rows that belong to nobody."""
+    return words_of(condition)[-2:] == ["is", "null"] and is_shown(condition, table)
 
 
 def _asks_row(condition: Group, table: Relation) -> bool:
@@ -134,7 +153,9 @@ def _asks_row(condition: Group, table: Relation) -> bool:
 def _closed(db: Subject, table: Relation, policy: Policy) -> str:
     """Return the policy as it would ask for the owner; empty where rows have none."""
     owner = db.owners.get(table.oid)
-    if owner is None:
+    rule = f"{policy.using} {policy.check}"
+    # Another condition beside one that compares a column with itself, or beside rows of nobody, would mend the wrong thing.
+    if owner is None or re.search(r"\b(\w+\.\w+) = \1\b|IS NULL", rule):
         return ""
     column = table.columns.get(owner) or db.catalog.by_oid[table.parent].columns[owner]
     if column.plain_type != "uuid" and not column.is_text:
@@ -165,6 +186,26 @@ def policy_leans(db: Subject) -> Iterator[Flaw]:
                 yield policy_flaw(
                     policy, f"it lets everybody {' and '.join(dict.fromkeys(leans))}, and only {held} holds them back"
                 )
+
+
+@general(
+    "medium",
+    "What people do in front of everybody",
+    "Likes, follows and reviews are often meant to be seen, and say more of a person than each of them does.",
+)
+def policy_public(db: Subject) -> Iterator[Flaw]:
+    """Policies for reading that let pass whoever calls, on what people do in front of others."""
+    for table in db.exposed_tables:
+        for policy in (
+            db.catalog.policies_of(table) if table.has_rls and table.oid in db.personal and _is_social(db, table) else []
+        ):
+            roles = [
+                role
+                for role in db.catalog.clients
+                if policy.holds_for(role, "select") and db.can(role, "select", table) and not db.restricted(table, role, "select")
+            ]
+            if roles and db.callers.is_open(policy.using, table, is_shown):
+                yield policy_flaw(policy, f"{'anybody' if 'anon' in roles else 'any account'} reads what others have done")
 
 
 @general(

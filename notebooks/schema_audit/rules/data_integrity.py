@@ -211,7 +211,9 @@ def enums(db: Subject) -> Iterator[Flaw]:
     if not db.messages.has("role") and not db.messages.has("chat_type"):
         raise Nowhere("messages have no role and no kind of chat")
     for name in free:
-        yield Flaw(f"{db.messages.table.full_name}.{quoted(name)}", "it is free text")
+        listed = db.catalog.checks(db.messages.table, name)
+        says = "its list stands in a CHECK" if listed else "it is free text"
+        yield Flaw(f"{db.messages.table.full_name}.{quoted(name)}", says)
 
 
 @rule(14, "messages")

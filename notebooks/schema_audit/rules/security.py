@@ -149,7 +149,11 @@ def public_scenarios(db: Subject) -> Iterator[Flaw]:
                 )
             if active is not None and active not in behind and found["title"] in behind:
                 yield Flaw(view.full_name, "a visitor sees what is inactive through it")
-        if not asks_itself and any(db.catalog.may("anon", verb, view) for verb in ("insert", "update", "delete")):
+        if (
+            not asks_itself
+            and view.is_updatable
+            and any(db.catalog.may("anon", verb, view) for verb in ("insert", "update", "delete"))
+        ):
             yield Flaw(
                 view.full_name, "a visitor writes through it", f"revoke insert, update, delete on {view.full_name} from anon;"
             )
