@@ -21,13 +21,17 @@ select
     format('%I.%I', pg_namespace.nspname, pg_class.relname),
     obj_description(pg_class.oid, 'pg_class'),
     pg_class.relrowsecurity,
-    exists (
-        select
-        from unnest(pg_class.reloptions) as option
-        where lower(option) in (
-            'security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1',
-            'security_invoker=t', 'security_invoker=y'
-        )
+    coalesce(
+        (
+            select bool_or(
+                lower(option) in (
+                    'security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1',
+                    'security_invoker=t', 'security_invoker=y'
+                )
+            )
+            from unnest(pg_class.reloptions) as option
+        ),
+        false
     ),
     coalesce((select min(pg_inherits.inhparent::bigint) from pg_catalog.pg_inherits where pg_inherits.inhrelid = pg_class.oid), 0),
     pg_class.relispartition,

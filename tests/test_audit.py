@@ -88,8 +88,9 @@ class TestVerdicts:
             before = examine(rule, subject(database)).flaws
             database.apply(fix.number)
             after = examine(rule, subject(database)).flaws
-            # What is misnamed goes with the issues before; 39 itself explains the names, which no rule asks for.
-            assert before or fix.number == 39, f"{fix.name}: nothing was found before the fix"
+            # What is misnamed goes with the issues before; 39 explains the names, which no rule asks for. And what records the
+            # fixes, for 44, is there from the first of them.
+            assert before or fix.number in (39, 44), f"{fix.name}: nothing was found before the fix"
             assert not after, f"{fix.name}: still found after the fix"
 
     @pytest.mark.parametrize("number", sorted({*PROBES} - NOT_ON_V1))

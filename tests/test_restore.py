@@ -11,9 +11,9 @@ import psycopg
 import pytest
 import workbook as wb
 from helpers import schema
+from schema_audit import audit
 from workbook import ADMIN, ANNA, ANON, BEN, OWNER, SERVICE, Actor, Database, clone, database, privileges, privileges_sql
 from workbook.actors import NAMES
-from workbook.audit import audit
 from workbook.paths import ROOT
 from workbook.server import EmbeddedServer
 
