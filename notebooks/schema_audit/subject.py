@@ -7,7 +7,7 @@ from functools import cached_property
 
 from .callers import Callers
 from .catalog import CLIENTS, COMMANDS, Catalog, Function, Nowhere, Policy, Relation, Trigger, quoted, word_set
-from .expressions import Group, Reader, always, parsed, subselects, without_subselects, words_of
+from .expressions import Group, Reader, always, subselects, without_subselects, words_of
 from .issues import all_issues
 from .report import Flaw
 from .shape import Found, Shape, called, plain
@@ -454,13 +454,6 @@ def narrowed(policy: Policy, condition: str) -> str:
     if policy.command == "insert" or policy.check is not None:
         clauses.append(f"with check ({also(policy.check)})")
     return f"alter policy {policy.full_name} {' '.join(clauses)};"
-
-
-def names_table(expression: str | None, table: Relation) -> bool:
-    """Tell whether an expression reads a table in a sub-select."""
-    if expression is None:
-        return False
-    return any(table.name.lower() in words_of(group) for group in subselects(parsed(expression)))
 
 
 def assigns(source: str, column: str) -> bool:
